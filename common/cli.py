@@ -1,0 +1,153 @@
+"""The command line of every script: shared flags, errors a person can act on, a quiet terminal."""
+
+import argparse
+import contextlib
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RUNS_DIR = Path(__file__).resolve().parent.parent / "runs"
+OPTIMIZERS = ("adam", "sgd", "rmsprop", "adamw", "nadam", "adamax", "adagrad", "adadelta", "lion")
+ACTIVATIONS = ("relu", "elu", "selu", "gelu", "silu", "leaky_relu", "softplus", "softsign", "sigmoid", "tanh", "linear")
+
+# What TensorFlow, its CUDA probes and fontconfig write on a healthy machine. All else on the error stream is kept.
+ROUTINE = (
+    r"^(WARNING: All log messages before absl|To enable the following instructions|Fontconfig warning:"
+    r"|[IW]\d{4} |E\d{4} .*\bcuda?\w*\.cc|\d{4}-\d\d-\d\d [\d:.]+: ([IW] |E .*\bcuda?\w*\.cc))"
+)
+
+
+class UserError(Exception):
+    """Something the person can put right: `launch` shows it as one line, `error: ...`, with exit code 2."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{message} (python {self.prog} --help lists the flags)")
+
+
+def number(kind, at_least=-math.inf, above=-math.inf, below=math.inf):
+    """Return an argparse type: an int or a finite float (`kind`) inside the bounds."""
+    noun = "a whole number" if kind is int else "a number"
+    bounds = [("of at least", at_least), ("above", above), ("below", below)]
+    expected = noun + " and".join(f" {word} {bound}" for word, bound in bounds if math.isfinite(bound))
+
+    def parse(text):
+        with contextlib.suppress(ValueError):
+            value = kind(text)
+            if math.isfinite(value) and at_least <= value and above < value < below:
+                return value
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+
+    return parse
+
+
+def base_parser(doc):
+    """Return an ArgumentParser with the flags that even `python -m common.mnist` has; `doc` is its description."""
+    base = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    base.set_defaults(started=time.perf_counter())
+    base.add_argument("--data", metavar="PATH",
+                      help="an .npz file, a folder with the four IDX files, the word digits (the bundled stand-in) or "
+                           "the word mnist (no stand-in); default: found or downloaded by itself")
+    base.add_argument("--seed", type=number(int, at_least=0, below=2**32), default=0, metavar="N",
+                      help="one number fixes everything random (default %(default)s)")
+    base.add_argument("--out", metavar="DIR", help="new folder for this run's files (default runs/<script>/<number>)")
+    base.add_argument("--show", action="store_true", help="also open the pictures in windows")
+    base.add_argument("--verbose", action="store_true", help="show TensorFlow's own log lines too")
+    return base
+
+
+def parser(doc, batch_size, epochs=None, steps=None):
+    """Return an ArgumentParser with the flags of every script, to which it adds its own.
+
+    `doc` is the script's docstring. Give either `epochs` (passes over the data) or `steps` (updates of the weights).
+    """
+    shared = base_parser(doc)
+    count = number(int, at_least=1)
+    length, meaning = ("epochs", "passes over the training images") if epochs else ("steps", "updates of the weights")
+    shared.add_argument(f"--{length}", type=count, default=epochs or steps, metavar="N",
+                        help=f"{meaning} (default %(default)s)")
+    shared.add_argument("--batch-size", type=count, default=batch_size, metavar="N",
+                        help="examples per update of the weights (default %(default)s)")
+    shared.add_argument("--limit", type=count, metavar="N", help="only the first N training images (default all)")
+    shared.add_argument("--device", choices=("auto", "cpu", "gpu", "tpu"), default="auto",
+                        help="processor to train on (default %(default)s: the fastest there is)")
+    return shared
+
+
+def launch(main):
+    """Run `main()` and exit: 0, 2 after a UserError in one line, 130 after Ctrl-C. A bug keeps its traceback."""
+    try:
+        result = main()
+    except UserError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(130 if result.get("status") == "interrupted" else 0)
+
+
+def new_folder(script, out=None):
+    """Make and return a folder that no other run has: `out`, or the next number in runs/<script>/.
+
+    Raises UserError where `out` is a file, cannot be written, or is not empty.
+    """
+    try:
+        if out is None:
+            (RUNS_DIR / script).mkdir(parents=True, exist_ok=True)
+            while True:
+                taken = [int(path.name) for path in (RUNS_DIR / script).iterdir() if path.name.isdecimal()]
+                folder = RUNS_DIR / script / str(max(taken, default=0) + 1)
+                try:
+                    folder.mkdir()
+                    break
+                except FileExistsError:
+                    pass  # a run beside this one was quicker: take the next number
+        else:
+            folder = Path(out)
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise UserError(f"--out {out}: holds files already, maybe another run's; name a new folder")
+        (folder / "result.json").touch(exist_ok=False)
+        return folder
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"--out {out}: a file is in the way, or another run has just begun there") from None
+    except OSError as error:
+        raise UserError(f"cannot write to {out or RUNS_DIR} ({error.strerror}); name a folder with --out") from None
+
+
+def shown(path):
+    """Return a path as a person would type it: relative to the current folder where it lies below it."""
+    path = Path(path).absolute()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+@contextlib.contextmanager
+def quiet():
+    """Drop the ROUTINE lines that C++ libraries write to file descriptor 2; --verbose keeps them.
+
+    A small process filters the stream, so that the last words of a library that aborts still reach the screen.
+    """
+    if "--verbose" in sys.argv:
+        yield
+        return
+    program = (
+        f"import re, sys; routine = re.compile({ROUTINE.encode()!r})\n"
+        "for line in sys.stdin.buffer:\n    routine.search(line) or sys.stderr.buffer.write(line)"
+    )
+    sys.stderr.flush()
+    screen = os.dup(2)
+    sieve = subprocess.Popen([sys.executable, "-S", "-E", "-c", program], stdin=subprocess.PIPE, stderr=screen)
+    os.dup2(sieve.stdin.fileno(), 2)
+    sieve.stdin.close()
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(screen, 2)  # closes the pipe's last end, so the filter finishes
+        os.close(screen)
+        sieve.wait()

@@ -1,0 +1,177 @@
+"""Arrays in, picture file out. A picture that cannot be drawn is reported in one line; it never stops a run."""
+
+import functools
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from common import cli
+
+import numpy as np
+from matplotlib import get_data_path
+from matplotlib.figure import Figure
+
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no notice about the font cache on the first run
+
+GREYS = {"cmap": "gray", "vmin": 0, "vmax": 255}
+
+
+def _picture(draw):
+    """Let `draw(path, ...)` fail in one line."""
+
+    @functools.wraps(draw)
+    def guarded(path, *args, **kwargs):
+        try:
+            draw(Path(path), *args, **kwargs)
+        except Exception as error:
+            print(f"note: {cli.shown(path)} was not drawn: {' '.join(str(error).split())}", file=sys.stderr)
+
+    return guarded
+
+
+@_picture
+def diagram(path, model):
+    """Draw a Keras model's layers and shapes.
+
+    pygraphviz brings Graphviz along; where it is missing, an installed `dot` program is used.
+    """
+    from tensorflow import keras
+
+    dot = keras.utils.model_to_dot(model, show_shapes=True, show_layer_names=True, show_layer_activations=True, dpi=96)
+    try:
+        from pygraphviz import AGraph
+    except ImportError:
+        import graphviz
+
+        try:
+            graphviz.Source(dot.to_string()).render(outfile=path, cleanup=True)
+        except graphviz.ExecutableNotFound:
+            raise RuntimeError("it needs `pip install pygraphviz`, or the program dot from graphviz.org") from None
+    else:
+        with tempfile.TemporaryDirectory() as folder, cli.quiet():
+            os.environ.setdefault("FONTCONFIG_FILE", _fontconfig(folder))
+            AGraph(string=dot.to_string()).draw(path, prog="dot")
+
+
+def _fontconfig(folder):
+    """Return the path of a fontconfig file that names matplotlib's fonts: a bare machine has none, and draws boxes."""
+    path = Path(folder, "fonts.conf")
+    path.write_text(
+        f"<fontconfig><dir>{get_data_path()}/fonts/ttf</dir><cachedir>{folder}</cachedir>"
+        "<config><rescan><int>0</int></rescan></config></fontconfig>"
+    )
+    return str(path)
+
+
+@_picture
+def learning_curves(path, history, test_loss, test_accuracy, title):
+    """Draw `history` (Keras's dict of one value per epoch): loss and accuracy, with the test set's as a dotted line."""
+    figure = Figure(figsize=(10, 4.3), layout="constrained")
+    figure.suptitle(title)
+    for axes, name, test in zip(figure.subplots(1, 2), ("loss", "accuracy"), (test_loss, test_accuracy), strict=True):
+        epochs = np.arange(1, len(history[name]) + 1)
+        axes.plot(epochs, history[name], marker=".", label="training (with dropout, mean over the epoch)")
+        if f"val_{name}" in history:
+            axes.plot(epochs, history[f"val_{name}"], marker=".", label="validation")
+        axes.axhline(test, color="black", linestyle=":", label="test, after training")
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.savefig(path, dpi=120)
+
+
+@_picture
+def confusion(path, labels, predicted, title):
+    """Draw how often each digit (`labels`, (count,)) was taken for which (`predicted`, (count,))."""
+    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+
+    counts = confusion_matrix(labels, predicted, labels=range(10))
+    mistakes = counts - np.diag(counts.diagonal())
+    figure = Figure(figsize=(7, 6.5), layout="constrained")
+    axes = figure.subplots()
+    # The colours are scaled to the mistakes: beside the diagonal, a hundred times theirs, all would look alike.
+    colours = {"vmin": 0, "vmax": 2 * max(1, mistakes.max())}
+    ConfusionMatrixDisplay(counts).plot(ax=axes, cmap="Blues", colorbar=False, im_kw=colours)
+    axes.set(title=title, xlabel="the network says", ylabel="the digit is")
+    figure.savefig(path, dpi=120)
+
+
+@_picture
+def worst_mistakes(path, images, labels, probabilities, title):
+    """Draw the 12 images that the network got wrong with the greatest confidence, and all ten of its probabilities.
+
+    `images` (count, 28, 28) uint8, `labels` (count,), `probabilities` (count, 10).
+    """
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(probabilities[wrong, labels[wrong]])][:12]
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    figure.suptitle(f"{title}: the worst of {len(wrong):,} mistakes in {len(labels):,} images")
+    for index, axes in zip(worst, figure.subplots(4, 6).reshape(-1, 2), strict=False):
+        axes[0].imshow(images[index], **GREYS)
+        axes[0].set_title(f"is {labels[index]}, read as {predicted[index]}", fontsize=10)
+        colours = ["tab:green" if digit == labels[index] else "tab:red" for digit in range(10)]
+        axes[1].barh(range(10), probabilities[index], color=colours)
+        axes[1].set(xlim=(0, 1), xticks=(0, 1), yticks=range(10), xlabel="probability")
+        axes[1].tick_params(labelsize=7)
+        axes[1].invert_yaxis()
+    for axes in figure.axes[::2]:
+        axes.set_axis_off()
+    for axes in figure.axes[2 * len(worst) :]:
+        axes.set_axis_off()
+    figure.savefig(path, dpi=120)
+
+
+@_picture
+def samples(path, images, labels, title):
+    """Draw 25 images (25, 28, 28) uint8 in a 5 x 5 grid, each with its label."""
+    figure = Figure(figsize=(5, 5.6), layout="constrained")
+    figure.suptitle(title)
+    for axes, image, label in zip(figure.subplots(5, 5).flat, images, labels, strict=True):
+        axes.imshow(image, **GREYS)
+        axes.set_title(label, fontsize=9)
+        axes.set_axis_off()
+    figure.savefig(path, dpi=120)
+
+
+@_picture
+def three_views(path, image, label, title):
+    """Draw one image (28, 28) uint8 as an MLP, a CNN and an RNN take it in (document 003, Figure 3.3)."""
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure.suptitle(f"{title}: one {label}, reshaped for three kinds of network")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 2.6))
+    vector = top.subplots()
+    vector.imshow(image.reshape(1, 784), aspect="auto", **GREYS)
+    vector.set(title="MLP: (784,), the rows end to end", yticks=[], xlabel="pixel")
+    square, sequence = bottom.subplots(1, 2)
+    square.imshow(image, **GREYS)
+    square.set(title="CNN: (28, 28, 1), rows, columns, channel", xlabel="column", ylabel="row")
+    spaced = np.full((28 * 3, 28), np.nan)  # a gap after every row: the network sees one row at a time
+    for offset in (0, 1):
+        spaced[offset::3] = image
+    sequence.imshow(spaced, aspect="auto", **GREYS)
+    sequence.set(title="RNN: (28, 28), one row a time step", xlabel="feature: column", ylabel="time step: row")
+    sequence.set_yticks(np.arange(0, 28, 5) * 3 + 0.5, np.arange(0, 28, 5))
+    figure.savefig(path, dpi=120)
+
+
+def show(folder):
+    """Open every picture in `folder` in a window and wait until they are closed; without a display, say so."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    try:
+        for path in sorted(Path(folder).glob("*.png")):
+            figure = plt.figure(path.name, layout="constrained")
+            figure.gca().imshow(plt.imread(path))
+            figure.gca().set_axis_off()
+        if matplotlib.get_backend().lower() == "agg":
+            raise RuntimeError("no display")
+        plt.show()
+    except Exception as error:
+        print(f"note: no windows could be opened ({error}); the pictures are in {cli.shown(folder)}", file=sys.stderr)
+    finally:
+        plt.close("all")

@@ -1,0 +1,125 @@
+"""One run of a script: its first line, its history, its result.json and its closing line."""
+
+import csv
+import json
+import math
+import platform
+import signal
+import sys
+import threading
+import time
+from importlib.metadata import version
+
+from common import cli, device
+
+from tensorflow import keras
+
+
+class Run:
+    """A folder of its own, and the facts about the run that end up in the folder's result.json."""
+
+    def __init__(self, script, args, strategy, digits):
+        """Claim the folder and print the first line: data, device, seed.
+
+        Raises cli.UserError where the folder cannot be had.
+        """
+        self.args, self.dataset = args, digits.name
+        self.folder = cli.new_folder(script, args.out)
+        self.recorder = _Recorder(self.folder / "history.csv", digits.name)
+        self.callbacks = [self.recorder]
+        self.verbose = 1 if sys.stdout.isatty() else 2  # Keras's moving bar, or a line an epoch where no one watches
+        self.facts = {
+            "script": script,
+            "status": "running",
+            "dataset": digits.name,
+            "data_origin": digits.origin,
+            "train_images": len(digits.x_train),
+            "test_images": len(digits.x_test),
+            "seed": args.seed,
+            "device": device.describe(strategy),
+            "replicas": strategy.num_replicas_in_sync,
+            "flags": {flag: value for flag, value in vars(args).items() if flag != "started"},
+            "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy")}
+            | {"python": platform.python_version()},
+        }
+        self._write()
+        print(
+            f"{digits.name}: {len(digits.x_train):,} training and {len(digits.x_test):,} test images from "
+            f"{digits.origin}; device {self.facts['device']}; seed {args.seed}",
+            flush=True,
+        )
+
+    def finish(self, headline, model, **results):
+        """Write result.json, print the closing line, open the pictures if asked to; return the result as a dict.
+
+        `headline` is the document's closing line, such as "Test accuracy: 98.3%"; `results` go into result.json.
+        """
+        self.facts |= {
+            "status": "interrupted" if self.recorder.interrupted else "finished",
+            "parameters": model.count_params(),
+            "precision": model.dtype_policy.name,
+            "epochs": self.recorder.epochs,
+            "steps": int(model.optimizer.iterations),
+            "seconds_training": round(self.recorder.seconds, 2),
+            "seconds_total": round(time.perf_counter() - self.args.started, 2),
+            **{name: float(value) if hasattr(value, "dtype") else value for name, value in results.items()},
+        }
+        self._write()
+        parts = [headline if self.dataset == "MNIST" else f"{headline} on {self.dataset}"]
+        if self.recorder.interrupted:
+            parts.append(f"interrupted after {self.recorder.epochs} whole epochs")
+        if "baseline" in results:
+            parts.append(f"baseline {100 * results['baseline']:.2f}%")
+        parts.append(f"{self.facts['parameters']:,} parameters")
+        parts.append(f"{self.recorder.seconds:.0f} s of training")
+        parts.append(cli.shown(self.folder))
+        print(" | ".join(parts), flush=True)
+        if self.args.show:
+            from common import plots
+
+            plots.show(self.folder)
+        return {**self.facts, "folder": self.folder}
+
+    def _write(self):
+        finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value
+                  for key, value in self.facts.items()}
+        (self.folder / "result.json").write_text(json.dumps(finite, indent=2) + "\n")
+
+
+class _Recorder(keras.callbacks.Callback):
+    """Write history.csv, time the training, and take Ctrl-C as a request to stop after the step at hand.
+
+    So `fit` returns as usual and the script goes on to save what was learned. A second Ctrl-C stops at once.
+    """
+
+    def __init__(self, path, dataset):
+        super().__init__()
+        self.path, self.dataset = path, dataset
+        self.epochs = 0  # whole passes over the data
+        self.seconds = 0.0
+        self.interrupted = False
+
+    def on_train_begin(self, logs=None):
+        if threading.current_thread() is threading.main_thread():  # no other thread may take signals
+            self._default = signal.signal(signal.SIGINT, self._stop)
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs += not self.interrupted
+        row = {"dataset": self.dataset, "epoch": epoch + 1, **logs}
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if epoch == 0:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def on_train_end(self, logs=None):
+        self.seconds = time.perf_counter() - self._started
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._default)
+
+    def _stop(self, signal_number, frame):
+        signal.signal(signal.SIGINT, self._default)
+        print("\nCtrl-C: stopping after this step and keeping what was learned; once more to stop at once", flush=True)
+        self.interrupted = True
+        self.model.stop_training = True

@@ -1,0 +1,134 @@
+"""A multilayer perceptron (MLP) learns to read handwritten digits.
+
+Idea      To this network a picture is a list of 784 numbers. It does not know which pixels are neighbours; each hidden
+          unit weighs all of them, and dropout keeps the units from relying on one another.
+Model     Dense 256 relu, Dropout 0.45, Dense 256 relu, Dropout 0.45, Dense 10 softmax; 269,322 parameters.
+Run       python mlp_mnist.py
+          python mlp_mnist.py --units 512 1024 512 --optimizer sgd --epochs 5
+Expect    (to be measured)
+Baseline  11.4 %: always answer 1, the most frequent digit.
+Try next  --dropout 0              Does the training accuracy still tell you anything about the test accuracy?
+          --activation linear      How good is a network that can only draw straight lines?
+          --units 32               How many of the 269,322 parameters does it need?
+Source    Document 003, Listing 3.8 (mlp-mnist-1.3.2.py) and Table 3.1; document 000, section 3.
+"""
+
+from common import cli, device, mnist, plots, runs  # first: device starts TensorFlow without its log lines
+
+import numpy as np
+from tensorflow import keras
+from tensorflow.keras import layers
+
+EPOCHS = 20  # passes over the training images; the document: "20 epochs are enough"
+BATCH_SIZE = 128  # images per update of the weights; a power of 2 suits the hardware
+UNITS = (256, 256)  # width of each hidden layer; 128 learn less, 512 or 1,024 hardly more (document 003, Table 3.1)
+DROPOUT = 0.45  # share of hidden units silenced at each training step
+ACTIVATION = "relu"  # max(0, x): without it three layers could compute no more than one
+OPTIMIZER = "adam"  # the best of the three in Table 3.1
+STEPS_PER_EXECUTION = 50  # training steps between two looks of Python: the same weights, 1.6 times sooner
+
+
+def build_model(units=UNITS, dropout=DROPOUT, activation=ACTIVATION, l1=0.0, l2=0.0):
+    """Return the network: (batch, 784) pixels in [0, 1] to (batch, 10) probabilities (document 003, Listing 3.12).
+
+    `l1` and `l2` weigh the penalties on large weights: l1 x sum(|w|) + l2 x sum(w^2) (Listing 3.13).
+    """
+    penalty = keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
+    model = keras.Sequential([keras.Input((784,))])
+    for width in units:  # the listing writes relu and softmax as layers of their own: the same network
+        # (256,)    200,960 = 784 x 256 + 256 in the first, 65,792 = 256 x 256 + 256 in the second
+        model.add(layers.Dense(width, activation=activation, kernel_regularizer=penalty))
+        model.add(layers.Dropout(dropout))  # (256,)    in training about 140 of 256 remain, in a test all
+    # (10,)     2,570 = 256 x 10 + 10; softmax makes them positive, with the sum 1: probabilities
+    model.add(layers.Dense(mnist.NUM_CLASSES, activation="softmax"))
+    return model
+
+
+def parse(argv):
+    """Return the command line as a namespace; its defaults are the constants above."""
+    parser = cli.parser(__doc__, batch_size=BATCH_SIZE, epochs=EPOCHS)
+    parser.add_argument("--units", type=cli.number(int, at_least=1), nargs="+", default=UNITS, metavar="N",
+                        help="width of each hidden layer, as many as you like (default 256 256)")
+    parser.add_argument("--dropout", type=cli.number(float, at_least=0, below=1), default=DROPOUT, metavar="P",
+                        help="share of hidden units silenced in training (default %(default)s)")
+    for penalty in ("--l1", "--l2"):
+        parser.add_argument(penalty, type=cli.number(float, at_least=0), default=0.0, metavar="X",
+                            help="weight of this penalty on large weights (default %(default)s)")
+    parser.add_argument("--activation", choices=cli.ACTIVATIONS, default=ACTIVATION, metavar="NAME",
+                        help="of the hidden layers (default %(default)s)")
+    parser.add_argument("--optimizer", choices=cli.OPTIMIZERS, default=OPTIMIZER, metavar="NAME",
+                        help="how a gradient becomes an update (default %(default)s)")
+    parser.add_argument("--learning-rate", type=cli.number(float, above=0), metavar="X",
+                        help="size of an update (default the optimizer's own: adam 0.001, sgd 0.01)")
+    parser.add_argument("--validation", type=cli.number(float, at_least=0, below=1), default=0.0, metavar="FRACTION",
+                        help="share of the training images held out to choose settings by (default 0)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Train, evaluate and show; return the content of result.json, with the run's folder."""
+    args = parse(argv)
+    strategy = device.strategy(args.device)
+    keras.utils.set_random_seed(args.seed)
+
+    # 1. Data: a picture becomes a row of 784 numbers, a label a one-hot vector: 2 is 0 0 1 0 0 0 0 0 0 0.
+    digits = mnist.load_mnist(args.data, args.limit)
+    x_train = mnist.as_vectors(digits.x_train)  # (60000, 784) in [0, 1]
+    x_test = mnist.as_vectors(digits.x_test)  # (10000, 784)
+    y_train = keras.utils.to_categorical(digits.y_train, mnist.NUM_CLASSES)  # (60000, 10)
+    y_test = keras.utils.to_categorical(digits.y_test, mnist.NUM_CLASSES)  # (10000, 10)
+    fitted = int(len(x_train) * (1 - args.validation))  # Keras holds out the images after these
+    if not fitted:
+        raise cli.UserError(f"--validation {args.validation} of {len(x_train)} images leaves none to train on")
+
+    # 2. Model
+    run = runs.Run("mlp_mnist", args, strategy, digits)
+    with strategy.scope():
+        model = build_model(args.units, args.dropout, args.activation, args.l1, args.l2)
+        optimizer = keras.optimizers.get(args.optimizer)
+        if args.learning_rate:
+            optimizer.learning_rate = args.learning_rate
+        model.compile(
+            loss="categorical_crossentropy",  # -log of the probability given to the right digit; guessing costs ln 10
+            optimizer=optimizer,
+            metrics=["accuracy"],
+            steps_per_execution=STEPS_PER_EXECUTION,
+        )
+    model.summary()
+    plots.diagram(run.folder / "model.png", model)
+
+    # 3. Train. Ctrl-C ends the training early and goes on with what was learned.
+    history = model.fit(
+        x_train,
+        y_train,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        validation_split=args.validation,
+        verbose=run.verbose,
+        callbacks=run.callbacks,  # history.csv, the time, Ctrl-C
+    ).history
+    model.save(run.folder / "model.keras")
+
+    # 4. Evaluate. The test images are used once, here, and choose nothing.
+    _, train_accuracy = model.evaluate(x_train[:fitted], y_train[:fitted], batch_size=args.batch_size, verbose=0)
+    test_loss, test_accuracy = model.evaluate(x_test, y_test, batch_size=args.batch_size, verbose=0)
+    baseline = np.mean(digits.y_test == np.bincount(digits.y_train).argmax())  # always the most frequent digit
+
+    # 5. Show
+    probabilities = model.predict(x_test, batch_size=1000, verbose=0)  # (10000, 10)
+    title = f"{digits.name}, MLP, test accuracy {100 * test_accuracy:.1f} %"
+    plots.learning_curves(run.folder / "learning_curves.png", history, test_loss, test_accuracy, title)
+    plots.confusion(run.folder / "confusion_matrix.png", digits.y_test, probabilities.argmax(axis=1), title)
+    plots.worst_mistakes(run.folder / "worst_mistakes.png", digits.x_test, digits.y_test, probabilities, title)
+    return run.finish(
+        f"Test accuracy: {100 * test_accuracy:.1f}%",
+        model,
+        train_accuracy=train_accuracy,
+        test_accuracy=test_accuracy,
+        test_loss=test_loss,
+        baseline=baseline,
+    )
+
+
+if __name__ == "__main__":
+    cli.launch(main)
