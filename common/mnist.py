@@ -14,7 +14,6 @@ import time
 import zlib
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from common import cli
 
@@ -28,6 +27,7 @@ CONNECT_SECONDS = 5  # to wait for a server's answer
 STALL_SECONDS = 20  # without a byte before a transfer is given up
 PROBE_SECONDS = 8  # for all servers together, name look-ups included, to say that they are there
 
+OFFICIAL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 # Each source: the folder's address and the files in it with their published hashes, tried in this order.
 IDX_FILES = {
     "train-images-idx3-ubyte.gz": "md5:f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -36,10 +36,7 @@ IDX_FILES = {
     "t10k-labels-idx1-ubyte.gz": "md5:ec29112dd5afa0611ce80d1b7f02629c",
 }
 SOURCES = (
-    (
-        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-        {"mnist.npz": "sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"},
-    ),
+    (OFFICIAL, {"mnist.npz": "sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"}),
     ("https://ossci-datasets.s3.amazonaws.com/mnist/", IDX_FILES),
     ("https://storage.googleapis.com/cvdf-datasets/mnist/", IDX_FILES),
 )
@@ -193,11 +190,11 @@ def _search(stand_in_allowed):
             tried.append(f"{cache}: not MNIST")
         except cli.UserError as error:
             tried.append(str(error))
-        tried += download(DATA_DIR)
+        tried += download(DATA_DIR, SOURCES)
         if (DATA_DIR / "mnist.npz").exists():
             return read(DATA_DIR)
     help_text = (
-        f"To get MNIST, fetch {SOURCES[0][0]}mnist.npz on a machine that can and put it into {DATA_DIR}, "
+        f"To get MNIST, fetch {OFFICIAL}mnist.npz on a machine that can and put it into {DATA_DIR}, "
         "or name your copy with --data PATH."
     )
     if not stand_in_allowed:
@@ -227,7 +224,7 @@ def _stand_in():
     return Digits(images[train[0]], labels[train[0]], images[train[1]], labels[train[1]], STAND_IN, "bundled")
 
 
-def download(folder, sources=SOURCES):
+def download(folder, sources):
     """Fetch MNIST into `folder`/mnist.npz from the first source that works; return one line for each that did not.
 
     A transfer goes into a temporary folder, its hash is checked, and only a finished file is moved into place, so runs
@@ -237,10 +234,11 @@ def download(folder, sources=SOURCES):
     import requests
 
     pooch.get_logger().setLevel("ERROR")
+    print("No MNIST here yet: looking for a server that has it ...", file=sys.stderr)
     failed = []
     answers = _probe([base + next(iter(files)) for base, files in sources])
     for (base, files), refusal in zip(sources, answers, strict=True):
-        host = urlsplit(base).netloc
+        host = base.split("://")[1].rstrip("/")
         if refusal:
             failed.append(f"{host}: {refusal}")
             continue
@@ -290,10 +288,12 @@ def _probe(urls):
 
 
 def _reason(error):
-    text = " ".join(str(error).split())
+    while error.__context__:  # requests wraps urllib3, which wraps what really happened
+        error = error.__context__
+    text = " ".join(str(error).split()) or type(error).__name__
     if "CERTIFICATE" in text.upper():
-        return f"its certificate was refused ({text[:80]}); on macOS run Install Certificates.command"
-    return text if len(text) < 120 else f"{type(error).__name__}: {text[:100]} ..."
+        text += "; on macOS, run Install Certificates.command from Python's folder"
+    return text
 
 
 def main(argv=None):

@@ -46,7 +46,7 @@ def diagram(path, model):
         import graphviz
 
         try:
-            graphviz.Source(dot.to_string()).render(outfile=path, cleanup=True)
+            path.write_bytes(graphviz.Source(dot.to_string()).pipe(format="png"))
         except graphviz.ExecutableNotFound:
             raise RuntimeError("it needs `pip install pygraphviz`, or the program dot from graphviz.org") from None
     else:
@@ -108,7 +108,8 @@ def worst_mistakes(path, images, labels, probabilities, title):
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(probabilities[wrong, labels[wrong]])][:12]
-    figure = Figure(figsize=(10, 8), layout="constrained")
+    figure = Figure(figsize=(10, 8))
+    figure.subplots_adjust(left=0.02, right=0.98, bottom=0.06, top=0.9, wspace=0.25, hspace=0.55)
     figure.suptitle(f"{title}: the worst of {len(wrong):,} mistakes in {len(labels):,} images")
     for index, axes in zip(worst, figure.subplots(4, 6).reshape(-1, 2), strict=False):
         axes[0].imshow(images[index], **GREYS)
@@ -172,6 +173,6 @@ def show(folder):
             raise RuntimeError("no display")
         plt.show()
     except Exception as error:
-        print(f"note: no windows could be opened ({error}); the pictures are in {cli.shown(folder)}", file=sys.stderr)
+        print(f"note: no windows ({error}); the pictures are in {cli.shown(folder)}", file=sys.stderr)
     finally:
         plt.close("all")

@@ -67,7 +67,7 @@ class Run:
         self._write()
         parts = [headline if self.dataset == "MNIST" else f"{headline} on {self.dataset}"]
         if self.recorder.interrupted:
-            parts.append(f"interrupted after {self.recorder.epochs} whole epochs")
+            parts.append(f"interrupted after {self.recorder.epochs} of {self.recorder.params['epochs']} epochs")
         if "baseline" in results:
             parts.append(f"baseline {100 * results['baseline']:.2f}%")
         parts.append(f"{self.facts['parameters']:,} parameters")

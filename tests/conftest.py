@@ -1,0 +1,15 @@
+"""What the tests share: no network, no data but the bundled digits, and a folder of its own for every run."""
+
+from common import cli, mnist
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path, request):
+    """Keep a test off the network, the project's data and its runs; slow tests keep the data."""
+    monkeypatch.setattr(mnist, "SOURCES", ())
+    monkeypatch.setattr(cli, "RUNS_DIR", tmp_path / "runs")
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(mnist, "DATA_DIR", tmp_path / "data")
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))

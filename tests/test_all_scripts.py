@@ -1,0 +1,148 @@
+"""What every script promises, checked on each: run as a person runs it, from the shell."""
+
+import hashlib
+import importlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from common import cli
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py"))
+SHORT = {  # a few seconds of each script
+    "mlp_mnist": ["--data", "digits", "--limit", "200", "--epochs", "2"],
+}
+SHARED_FLAGS = ["--batch-size", "--seed", "--data", "--limit", "--device", "--out", "--show", "--verbose"]
+every_script = pytest.mark.parametrize("script", SCRIPTS)
+
+
+def shell(script, *argv, cwd=None, **env):
+    return subprocess.run(
+        [sys.executable, PROJECT / f"{script}.py", *argv],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": "", **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def test_every_script_is_tried_here():
+    assert set(SHORT) == set(SCRIPTS)
+
+
+@every_script
+def test_a_run_elsewhere_is_tidy_from_the_first_line_to_the_last(script, tmp_path):
+    run = shell(script, *SHORT[script], "--out", "out", "--seed", "7", cwd=tmp_path, HOME=str(tmp_path / "home"))
+    assert run.returncode == 0, run.stdout
+    first, *_, last = run.stdout.splitlines()
+    assert "scikit-learn digits (not MNIST)" in first
+    assert "device cpu" in first or "device gpu" in first
+    assert first.endswith("seed 7")
+    assert "scikit-learn digits (not MNIST)" in last
+    assert last.endswith(" | out")
+    assert not re.search(r"[\x08\x1b\r]", run.stdout), "control characters in a pipe"
+    assert not re.search(r"(?i)warning|cuda|oneDNN|deprecat", run.stdout), run.stdout
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written >= {"result.json", "model.keras", "model.png", "history.csv"}
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["seed"] == 7
+    assert not (tmp_path / "runs").exists()
+
+
+@every_script
+def test_help_shows_the_card_and_every_flag(script):
+    run = shell(script, "--help")
+    assert run.returncode == 0
+    for word in ("Idea", "Model", "Run", "Expect", "Baseline", "Try next", "Source", *SHARED_FLAGS):
+        assert word in run.stdout
+    assert re.search(r"--(epochs|steps) N", run.stdout)
+    assert "None" not in run.stdout
+    own = set(re.findall(r"^  (--[a-z0-9-]+)", run.stdout, re.MULTILINE)) - {*SHARED_FLAGS, "--epochs", "--steps"}
+    assert len(own) <= 8
+
+
+@every_script
+def test_a_mistake_is_one_line_and_exit_code_2(script):
+    run = shell(script, *SHORT[script], "--batch-size", "none")
+    assert run.returncode == 2
+    assert run.stdout.startswith("error: argument --batch-size: expected a whole number of at least 1, got 'none'")
+    assert run.stdout.count("\n") == 1
+
+
+@every_script
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(script):
+    main = importlib.import_module(script).main
+
+    def weights(seed):
+        result = main([*SHORT[script], "--seed", seed])
+        return hashlib.sha256((result["folder"] / "history.csv").read_bytes()).hexdigest(), result["test_loss"]
+
+    assert weights("1") == weights("1")
+    assert weights("1") != weights("2")
+
+
+@every_script
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no way to send Ctrl-C to one process")
+def test_ctrl_c_keeps_what_was_learned_and_exits_130(script, tmp_path):
+    endless = ["10000" if before in ("--epochs", "--steps") else word
+               for before, word in zip(["", *SHORT[script]], SHORT[script], strict=False)]
+    with (tmp_path / "printed").open("w") as printed:
+        run = subprocess.Popen([sys.executable, PROJECT / f"{script}.py", *endless, "--out", tmp_path / "out"],
+                               stdout=printed, stderr=subprocess.STDOUT)
+        history = tmp_path / "out" / "history.csv"
+        deadline = time.monotonic() + 60
+        while not history.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(timeout=60) == 130
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "interrupted"
+    assert (tmp_path / "out" / "model.keras").stat().st_size > 1000
+    assert "Traceback" not in (tmp_path / "printed").read_text()
+
+
+@every_script
+def test_bad_data_device_and_folder_are_refused_before_training(script, tmp_path):
+    main = importlib.import_module(script).main
+    (tmp_path / "bad.npz").write_bytes(b"PK\3\4 cut short")
+    (tmp_path / "file").write_text("mine")
+    for argv, message in (
+        (["--data", str(tmp_path / "bad.npz")], r"bad.npz: not an .npz file, or a damaged one"),
+        (["--data", str(tmp_path / "nowhere")], "no such file or folder"),
+        (["--device", "tpu"], "finds no tpu here"),
+        (["--out", str(tmp_path / "file")], "a file is in the way"),
+    ):
+        with pytest.raises(cli.UserError, match=message):
+            main([*SHORT[script], *argv])
+    assert not cli.RUNS_DIR.exists()
+
+
+@pytest.mark.parametrize("path", [*PROJECT.glob("*.py"), *PROJECT.glob("common/*.py")], ids=lambda path: path.name)
+def test_spellings_that_keras_3_dropped_are_nowhere(path):
+    dropped = (
+        "batch_input_shape|output_dim|input_length|input_dim|input_shape=|lr=|keras.layers.recurrent|np_utils|"
+        r"model\.reset_states|tf\.placeholder|tf\.Session|dynamic_rnn|LeakyReLU\(alpha="
+    )
+    assert not re.search(dropped, path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", sorted(PROJECT.glob("common/*.py")), ids=lambda p: p.name)
+def test_common_hides_no_lesson(path):
+    code = path.read_text(encoding="utf-8")
+    assert not re.search(r"keras\.layers|import layers|model\.compile\(|\.fit\(|keras\.Sequential|keras\.Model", code)
+
+
+@every_script
+def test_a_script_stands_alone(script):
+    code = (PROJECT / f"{script}.py").read_text(encoding="utf-8")
+    for other in SCRIPTS:
+        assert not re.search(rf"(import|from) {other}", code)

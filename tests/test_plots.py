@@ -1,0 +1,104 @@
+import sys
+
+from common import mnist, plots
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorflow import keras
+from tensorflow.keras import layers
+
+DIGITS = mnist.load_mnist("digits", limit=25)
+HISTORY = {"loss": [2.0, 1.0], "accuracy": [0.2, 0.6], "val_loss": [1.9, 1.2], "val_accuracy": [0.3, 0.5]}
+
+
+def pixels(path):
+    return np.asarray(Image.open(path).convert("L"), dtype=float)
+
+
+def small_model(name="dense"):
+    return keras.Sequential([keras.Input((4,)), layers.Dense(3, activation="relu", name=name)])
+
+
+def probabilities(labels, mistakes):
+    """Return (count, 10) rows that give the label 0.91; the first `mistakes` give it to the next digit."""
+    believed = labels.astype(int).copy()
+    believed[:mistakes] = (believed[:mistakes] + 1) % 10
+    return np.eye(10)[believed] * 0.9 + 0.01
+
+
+DRAWINGS = {
+    "learning_curves": lambda path: plots.learning_curves(path, HISTORY, 0.6, 0.75, "title"),
+    "one epoch": lambda path: plots.learning_curves(path, {"loss": [2.0], "accuracy": [0.2]}, 0.6, 0.75, "title"),
+    "confusion": lambda path: plots.confusion(path, DIGITS.y_train, DIGITS.y_train[::-1], "title"),
+    "worst_mistakes": lambda path: plots.worst_mistakes(
+        path, DIGITS.x_train, DIGITS.y_train, probabilities(DIGITS.y_train, 14), "title"
+    ),
+    "no mistakes": lambda path: plots.worst_mistakes(
+        path, DIGITS.x_train, DIGITS.y_train, probabilities(DIGITS.y_train, 0), "title"
+    ),
+    "samples": lambda path: plots.samples(path, DIGITS.x_train, DIGITS.y_train, "title"),
+    "three_views": lambda path: plots.three_views(path, DIGITS.x_train[0], DIGITS.y_train[0], "title"),
+    "diagram": lambda path: plots.diagram(path, small_model()),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_every_picture_is_drawn(name, tmp_path, capsys):
+    path = tmp_path / "picture.png"
+    DRAWINGS[name](path)
+    assert capsys.readouterr().err == ""
+    drawn = pixels(path)
+    assert drawn.std() > 5
+    if name != "diagram":  # a white margin all round: nothing is clipped
+        assert np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]]).min() > 250
+
+
+def test_the_worst_mistakes_are_those_with_the_least_belief_in_the_truth(tmp_path, monkeypatch):
+    believed = probabilities(DIGITS.y_train, 2)
+    believed[1, DIGITS.y_train[1]] = 0.001
+    shown = []
+    monkeypatch.setattr("matplotlib.axes.Axes.imshow", lambda axes, image, **kwargs: shown.append(image))
+    plots.worst_mistakes(tmp_path / "picture.png", DIGITS.x_train, DIGITS.y_train, believed, "title")
+    np.testing.assert_array_equal(shown, DIGITS.x_train[[1, 0]])
+
+
+def test_the_diagram_has_letters_where_a_bare_machine_draws_boxes(tmp_path):
+    plots.diagram(tmp_path / "1.png", small_model("abcd"))
+    plots.diagram(tmp_path / "2.png", small_model("efgh"))
+    assert abs(pixels(tmp_path / "1.png").sum() - pixels(tmp_path / "2.png").sum()) > 100
+
+
+def test_without_pygraphviz_an_installed_dot_draws_the_diagram(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    drawn = []
+    monkeypatch.setattr("graphviz.Source.pipe", lambda source, format: drawn.append(source.source) or b"a picture")
+    plots.diagram(tmp_path / "model.png", small_model())
+    assert drawn[0].startswith("digraph")
+    assert (tmp_path / "model.png").read_bytes() == b"a picture"
+
+
+def test_without_either_the_run_is_told_how_to_get_one_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    plots.diagram(tmp_path / "model.png", small_model())
+    note = capsys.readouterr().err
+    assert note.count("\n") == 1
+    assert "model.png was not drawn: it needs `pip install pygraphviz`" in note
+    assert list(tmp_path.glob("*")) == []
+
+
+def test_a_picture_that_fails_is_one_line_and_no_exception(tmp_path, capsys):
+    plots.samples(tmp_path / "no" / "such" / "folder.png", DIGITS.x_train, DIGITS.y_train, "title")
+    note = capsys.readouterr().err
+    assert note.startswith("note: ")
+    assert note.count("\n") == 1
+
+
+def test_show_without_a_display_says_where_the_pictures_are(tmp_path, monkeypatch, capsys):
+    plots.samples(tmp_path / "samples.png", DIGITS.x_train, DIGITS.y_train, "title")
+    import matplotlib
+
+    with matplotlib.rc_context({"backend": "agg"}):
+        plots.show(tmp_path)
+    assert capsys.readouterr().err == f"note: no windows (no display); the pictures are in {tmp_path}\n"
