@@ -5,8 +5,9 @@ Idea      To this network a picture is a list of 784 numbers. It does not know w
 Model     Dense 256 relu, Dropout 0.45, Dense 256 relu, Dropout 0.45, Dense 10 softmax; 269,322 parameters.
 Run       python mlp_mnist.py
           python mlp_mnist.py --units 512 1024 512 --optimizer sgd --epochs 5
-Expect    (to be measured)
-Baseline  11.4 %: always answer 1, the most frequent digit.
+Expect    98.23 % +- 0.16 of the test images (mean and standard deviation of seeds 0, 1, 2) after 65 s of training on 2
+          cores of an AMD EPYC with TensorFlow 2.21.0 and Keras 3.15.1. The document prints 98.5 %.
+Baseline  11.35 %: always answer 1, the most frequent digit.
 Try next  --dropout 0              Does the training accuracy still tell you anything about the test accuracy?
           --activation linear      How good is a network that can only draw straight lines?
           --units 32               How many of the 269,322 parameters does it need?
@@ -49,19 +50,12 @@ def parse(argv):
     parser = cli.parser(__doc__, batch_size=BATCH_SIZE, epochs=EPOCHS)
     parser.add_argument("--units", type=cli.number(int, at_least=1), nargs="+", default=UNITS, metavar="N",
                         help="width of each hidden layer, as many as you like (default 256 256)")
-    parser.add_argument("--dropout", type=cli.number(float, at_least=0, below=1), default=DROPOUT, metavar="P",
-                        help="share of hidden units silenced in training (default %(default)s)")
     for penalty in ("--l1", "--l2"):
         parser.add_argument(penalty, type=cli.number(float, at_least=0), default=0.0, metavar="X",
                             help="weight of this penalty on large weights (default %(default)s)")
     parser.add_argument("--activation", choices=cli.ACTIVATIONS, default=ACTIVATION, metavar="NAME",
                         help="of the hidden layers (default %(default)s)")
-    parser.add_argument("--optimizer", choices=cli.OPTIMIZERS, default=OPTIMIZER, metavar="NAME",
-                        help="how a gradient becomes an update (default %(default)s)")
-    parser.add_argument("--learning-rate", type=cli.number(float, above=0), metavar="X",
-                        help="size of an update (default the optimizer's own: adam 0.001, sgd 0.01)")
-    parser.add_argument("--validation", type=cli.number(float, at_least=0, below=1), default=0.0, metavar="FRACTION",
-                        help="share of the training images held out to choose settings by (default 0)")
+    cli.classifier_flags(parser, DROPOUT, OPTIMIZER)
     return parser.parse_args(argv)
 
 
@@ -77,9 +71,7 @@ def main(argv=None):
     x_test = mnist.as_vectors(digits.x_test)  # (10000, 784)
     y_train = keras.utils.to_categorical(digits.y_train, mnist.NUM_CLASSES)  # (60000, 10)
     y_test = keras.utils.to_categorical(digits.y_test, mnist.NUM_CLASSES)  # (10000, 10)
-    fitted = int(len(x_train) * (1 - args.validation))  # Keras holds out the images after these
-    if not fitted:
-        raise cli.UserError(f"--validation {args.validation} of {len(x_train)} images leaves none to train on")
+    fitted = mnist.fitted(len(x_train), args.validation)  # the first 60000 of them, or less to hold some out
 
     # 2. Model
     run = runs.Run("mlp_mnist", args, strategy, digits)
@@ -116,10 +108,7 @@ def main(argv=None):
 
     # 5. Show
     probabilities = model.predict(x_test, batch_size=1000, verbose=0)  # (10000, 10)
-    title = f"{digits.name}, MLP, test accuracy {100 * test_accuracy:.1f} %"
-    plots.learning_curves(run.folder / "learning_curves.png", history, test_loss, test_accuracy, title)
-    plots.confusion(run.folder / "confusion_matrix.png", digits.y_test, probabilities.argmax(axis=1), title)
-    plots.worst_mistakes(run.folder / "worst_mistakes.png", digits.x_test, digits.y_test, probabilities, title)
+    plots.report(run.folder, digits, history, probabilities, test_loss, test_accuracy, "MLP")
     return run.finish(
         f"Test accuracy: {100 * test_accuracy:.1f}%",
         model,

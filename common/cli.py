@@ -91,6 +91,18 @@ def launch(main):
     sys.exit(130 if result.get("status") == "interrupted" else 0)
 
 
+def classifier_flags(parser, dropout, optimizer):
+    """Add the flags that the three classifiers share, with the script's defaults."""
+    parser.add_argument("--dropout", type=number(float, at_least=0, below=1), default=dropout, metavar="P",
+                        help="share of units silenced in training (default %(default)s)")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default=optimizer, metavar="NAME",
+                        help="how a gradient becomes an update (default %(default)s)")
+    parser.add_argument("--learning-rate", type=number(float, above=0), metavar="X",
+                        help="size of an update (default the optimizer's own: adam 0.001, sgd 0.01)")
+    parser.add_argument("--validation", type=number(float, at_least=0, below=1), default=0.0, metavar="FRACTION",
+                        help="share of the training images held out to choose settings by (default 0)")
+
+
 def new_folder(script, out=None):
     """Make and return a folder that no other run has: `out`, or the next number in runs/<script>/.
 

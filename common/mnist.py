@@ -81,6 +81,17 @@ def load_mnist(source=None, limit=None):
     return digits._replace(x_train=digits.x_train[:limit], y_train=digits.y_train[:limit])
 
 
+def fitted(count, validation):
+    """Return how many of `count` training images are left when Keras holds out the last `validation` share of them.
+
+    Raises cli.UserError where that is none.
+    """
+    left = int(count * (1 - validation))
+    if not left:
+        raise cli.UserError(f"--validation {validation} of {count} training images leaves none to train on")
+    return left
+
+
 def as_vectors(images):
     """Return uint8 (count, 28, 28) as float32 (count, 784) in [0, 1]: what an MLP sees, rows end to end."""
     return np.reshape(images, [-1, 28 * 28]).astype("float32") / 255

@@ -1,5 +1,6 @@
 """Arrays in, picture file out. A picture that cannot be drawn is reported in one line; it never stops a run."""
 
+import contextlib
 import functools
 import logging
 import os
@@ -50,19 +51,37 @@ def diagram(path, model):
         except graphviz.ExecutableNotFound:
             raise RuntimeError("it needs `pip install pygraphviz`, or the program dot from graphviz.org") from None
     else:
-        with tempfile.TemporaryDirectory() as folder, cli.quiet():
-            os.environ.setdefault("FONTCONFIG_FILE", _fontconfig(folder))
+        with cli.quiet(), _fonts():
             AGraph(string=dot.to_string()).draw(path, prog="dot")
 
 
-def _fontconfig(folder):
-    """Return the path of a fontconfig file that names matplotlib's fonts: a bare machine has none, and draws boxes."""
-    path = Path(folder, "fonts.conf")
-    path.write_text(
-        f"<fontconfig><dir>{get_data_path()}/fonts/ttf</dir><cachedir>{folder}</cachedir>"
-        "<config><rescan><int>0</int></rescan></config></fontconfig>"
-    )
-    return str(path)
+@contextlib.contextmanager
+def _fonts():
+    """Lend matplotlib's fonts to Graphviz, which reads this setting once: a bare machine has none, and draws boxes."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "fonts.conf").write_text(
+            f"<fontconfig><dir>{get_data_path()}/fonts/ttf</dir><cachedir>{folder}</cachedir>"
+            "<config><rescan><int>0</int></rescan></config></fontconfig>"
+        )
+        before = os.environ.get("FONTCONFIG_FILE")
+        os.environ["FONTCONFIG_FILE"] = str(Path(folder, "fonts.conf"))
+        try:
+            yield
+        finally:
+            del os.environ["FONTCONFIG_FILE"]
+            if before is not None:
+                os.environ["FONTCONFIG_FILE"] = before
+
+
+def report(folder, digits, history, probabilities, test_loss, test_accuracy, network):
+    """Draw what every classifier shows: learning curves, confusion matrix and worst mistakes.
+
+    `history` is Keras's dict of one value per epoch, `probabilities` (count, 10) the answers to the test images.
+    """
+    title = f"{digits.name}, {network}, test accuracy {100 * test_accuracy:.1f} %"
+    learning_curves(folder / "learning_curves.png", history, test_loss, test_accuracy, title)
+    confusion(folder / "confusion_matrix.png", digits.y_test, probabilities.argmax(axis=1), title)
+    worst_mistakes(folder / "worst_mistakes.png", digits.x_test, digits.y_test, probabilities, title)
 
 
 @_picture
@@ -72,7 +91,7 @@ def learning_curves(path, history, test_loss, test_accuracy, title):
     figure.suptitle(title)
     for axes, name, test in zip(figure.subplots(1, 2), ("loss", "accuracy"), (test_loss, test_accuracy), strict=True):
         epochs = np.arange(1, len(history[name]) + 1)
-        axes.plot(epochs, history[name], marker=".", label="training (with dropout, mean over the epoch)")
+        axes.plot(epochs, history[name], marker=".", label="training, mean over the epoch")
         if f"val_{name}" in history:
             axes.plot(epochs, history[f"val_{name}"], marker=".", label="validation")
         axes.axhline(test, color="black", linestyle=":", label="test, after training")
@@ -123,6 +142,84 @@ def worst_mistakes(path, images, labels, probabilities, title):
         axes.set_axis_off()
     for axes in figure.axes[2 * len(worst) :]:
         axes.set_axis_off()
+    figure.savefig(path, dpi=120)
+
+
+@_picture
+def kernels(path, weights, title):
+    """Draw a convolution's kernels for its first input channel; `weights` is (rows, columns, channels, filters)."""
+    shown = np.moveaxis(weights[:, :, 0, :64], -1, 0)
+    rows = -(-len(shown) // 8)
+    figure = Figure(figsize=(6, 0.65 * rows + 1.2), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(rows, 8, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, kernel in zip(grid.flat, shown, strict=False):
+        drawn = axes.imshow(kernel, cmap="RdBu_r", vmin=-abs(shown).max(), vmax=abs(shown).max())
+    figure.colorbar(drawn, ax=grid, label="weight: red wants ink, blue wants none", shrink=0.8)
+    figure.savefig(path, dpi=120)
+
+
+@_picture
+def feature_maps(path, image, maps, title):
+    """Draw one image (28, 28) and the first ten maps after each layer; `maps` is {layer: (rows, columns, filters)}."""
+    figure = Figure(figsize=(10, 1.05 * len(maps) + 1.6), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(len(maps) + 1, 10, squeeze=False)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[], frame_on=False)
+    grid[0, 0].imshow(image, **GREYS)
+    grid[0, 0].set_ylabel("image\n28 x 28", rotation=0, ha="right", va="center", fontsize=8)
+    for row, (name, answers) in zip(grid[1:], maps.items(), strict=True):
+        for axes, answer in zip(row, np.moveaxis(answers, -1, 0), strict=False):
+            axes.imshow(answer, cmap="magma", vmin=0, vmax=answers[:, :, :10].max())
+        label = f"{name}\n{answers.shape[0]} x {answers.shape[1]}"
+        row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+@_picture
+def beliefs(path, images, labels, beliefs, title):
+    """Draw what a network believes after each row of six digits, and how often it is right by then.
+
+    `images` (count, 28, 28) uint8, `labels` (count,), `beliefs` (count, 28, 10) probabilities.
+    """
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    figure.suptitle(title)
+    left, right = figure.subfigures(1, 2, width_ratios=(2.2, 1))
+    grid = left.subplots(3, 4, width_ratios=(1, 1.2, 1, 1.2)).reshape(-1, 2)
+    for (picture, chart), image, label, belief in zip(grid, images, labels, beliefs, strict=False):
+        picture.imshow(image, aspect="auto", **GREYS)
+        picture.set(xticks=[], ylabel="row", title=f"a {label}")
+        drawn = chart.imshow(belief, aspect="auto", cmap="viridis", vmin=0, vmax=1)
+        chart.set(xticks=range(10), yticks=[], title="believed to be")
+    for _, chart in grid[-2:]:
+        chart.set_xlabel("digit")
+    left.colorbar(drawn, ax=grid, label="probability", location="bottom", shrink=0.6, aspect=40)
+    axes = right.subplots()
+    axes.plot(100 * np.mean(beliefs.argmax(axis=2) == labels[:, None], axis=0), np.arange(1, 29), marker=".")
+    axes.invert_yaxis()
+    axes.set(xlabel=f"right so far, % of {len(labels):,} test images", ylabel="rows read", xlim=(0, 100))
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+@_picture
+def comparison(path, results, title):
+    """Draw test accuracy, parameters and training time of several runs side by side; `results` is {name: result}."""
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure.suptitle(title)
+    bars = {
+        "test accuracy, %": [100 * result["test_accuracy"] for result in results.values()],
+        "parameters": [result["parameters"] for result in results.values()],
+        "seconds of training": [result["seconds_training"] for result in results.values()],
+    }
+    for axes, (label, heights) in zip(figure.subplots(1, 3), bars.items(), strict=True):
+        axes.bar_label(axes.bar(list(results), heights), fmt="{:.1f}" if "%" in label else "{:,.0f}")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.set(ylabel=label)
+        axes.margins(y=0.15)
     figure.savefig(path, dpi=120)
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from importlib.metadata import version
 
-from common import cli, device
+from common import cli, device, plots
 
 from tensorflow import keras
 
@@ -42,7 +42,7 @@ class Run:
             "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy")}
             | {"python": platform.python_version()},
         }
-        self._write()
+        write_result(self.folder, self.facts)
         print(
             f"{digits.name}: {len(digits.x_train):,} training and {len(digits.x_test):,} test images from "
             f"{digits.origin}; device {self.facts['device']}; seed {args.seed}",
@@ -64,7 +64,7 @@ class Run:
             "seconds_total": round(time.perf_counter() - self.args.started, 2),
             **{name: float(value) if hasattr(value, "dtype") else value for name, value in results.items()},
         }
-        self._write()
+        write_result(self.folder, self.facts)
         parts = [headline if self.dataset == "MNIST" else f"{headline} on {self.dataset}"]
         if self.recorder.interrupted:
             parts.append(f"interrupted after {self.recorder.epochs} of {self.recorder.params['epochs']} epochs")
@@ -75,15 +75,14 @@ class Run:
         parts.append(cli.shown(self.folder))
         print(" | ".join(parts), flush=True)
         if self.args.show:
-            from common import plots
-
             plots.show(self.folder)
         return {**self.facts, "folder": self.folder}
 
-    def _write(self):
-        finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value
-                  for key, value in self.facts.items()}
-        (self.folder / "result.json").write_text(json.dumps(finite, indent=2) + "\n")
+
+def write_result(folder, facts):
+    """Write `facts` to result.json in `folder`; numbers that JSON does not know, such as a loss of nan, become null."""
+    finite = {key: None if isinstance(fact, float) and not math.isfinite(fact) else fact for key, fact in facts.items()}
+    (folder / "result.json").write_text(json.dumps(finite, indent=2, default=str) + "\n")
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -105,7 +104,7 @@ class _Recorder(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.epochs += not self.interrupted
+        self.epochs += not self.model.stop_training
         row = {"dataset": self.dataset, "epoch": epoch + 1, **logs}
         with self.path.open("a", newline="") as file:
             writer = csv.DictWriter(file, row)

@@ -3,6 +3,7 @@
 from common import cli, mnist
 
 import pytest
+from matplotlib.figure import Figure
 
 
 @pytest.fixture(autouse=True)
@@ -13,3 +14,10 @@ def alone(monkeypatch, tmp_path, request):
     if "slow" not in request.keywords:
         monkeypatch.setattr(mnist, "DATA_DIR", tmp_path / "data")
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+
+
+@pytest.fixture(autouse=True)
+def sketch(monkeypatch, request):
+    """Compose pictures without rendering them, which takes most of a short run's time; tests of pictures render."""
+    if request.module.__name__ != "test_plots":
+        monkeypatch.setattr(Figure, "savefig", lambda figure, path, dpi: path.write_bytes(b"composed"))

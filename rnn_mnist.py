@@ -1,0 +1,219 @@
+"""A recurrent neural network (RNN) learns to read handwritten digits row by row.
+
+Idea      To this network a picture is a sequence: 28 time steps of 28 pixels. It reads row after row with the same
+          weights and keeps what it has seen in a state of 256 numbers, which must tell the digit after the last row.
+          LSTM and GRU add gates, which decide what to keep, so the first rows are not forgotten by the last.
+Model     SimpleRNN 256 with dropout 0.2, Dense 10 softmax; 75,530 parameters (--cell lstm 294,410, --cell gru 222,218).
+Run       python rnn_mnist.py
+          python rnn_mnist.py --cell lstm --optimizer adam --epochs 5
+          python rnn_mnist.py --listing rnn-16
+          python rnn_mnist.py --compare --optimizer adam --epochs 3
+Expect    (to be measured)
+Baseline  11.35 %: always answer 1, the most frequent digit.
+Try next  --bidirectional          Two readers, one from each end: what is the second one worth?
+          --cell gru --units 32    How much memory does a digit need?
+          --optimizer adam         The listing's plain SGD takes twenty epochs. Does Adam do the SimpleRNN any good?
+Source    Document 003, Listing 3.19 and Table 3.3; document 000, sections 5 and 6; for --listing see LISTINGS below.
+"""
+
+import argparse
+import time
+
+from common import cli, device, mnist, plots, runs  # first: device starts TensorFlow without its log lines
+
+import numpy as np
+from tensorflow import keras
+from tensorflow.keras import layers
+
+EPOCHS = 20  # passes over the training images
+BATCH_SIZE = 128  # images per update of the weights; a power of 2 suits the hardware
+CELL = "simple_rnn"
+UNITS = 256  # numbers in the state h
+DROPOUT = 0.2  # share of a row's pixels silenced at each training step
+ACTIVATION = "tanh"  # keeps the state in [-1, 1], however many steps there are
+OPTIMIZER = "sgd"  # the best of the three in Table 3.3
+TEST_EVERY = 500  # updates between two tests, where a listing counts updates
+
+LISTINGS = {  # the documents' four; document 001's log shows 256 units and 5 epochs beside its listing's 128 and 8
+    "rnn": {},  # document 003, Listing 3.19: the constants above
+    "rnn-128": {"units": 128, "dropout": 0.3, "epochs": 8},  # document 001, Listing 5.2
+    "rnn-16": {"units": 16, "activation": "relu", "dropout": 0.0, "optimizer": "rmsprop", "learning_rate": 0.01,
+               "batch_size": 100},  # document 002
+    "rnn-50": {"units": 50, "unroll": True, "dropout": 0.0, "optimizer": "adam", "learning_rate": 0.001,
+               "batch_size": 50, "epochs": 4, "steps": 4001},  # document 004, Classifier
+}  # fmt: skip
+
+# One step of each cell, from the row x (28,) and the last state h (256,) to the next h. W is (28, 256), U (256, 256),
+# b (256,), every gate with its own; * multiplies number by number; sigmoid moves a gate from 0 (shut) to 1 (open).
+#
+# SimpleRNN   h = tanh(x W + h U + b)                                     72,960 = 256 x (28 + 256 + 1)
+#
+# LSTM        i, f, o = sigmoid(x W + h U + b)   input, forget, output gate
+#             c~ = tanh(x W + h U + b)           what this row has to say
+#             c = f * c + i * c~                 the long memory: no weights between one c and the next
+#             h = o * tanh(c)                                            291,840 = 4 x 256 x (28 + 256 + 1)
+#
+# GRU         z, r = sigmoid(x W + b + h U + b') update, reset gate
+#             h~ = tanh(x W + b + r * (h U + b'))
+#             h = z * h + (1 - z) * h~                                   219,648 = 3 x 256 x (28 + 256 + 2)
+#
+# Keras stores the gates side by side, LSTM as i f c~ o and GRU as z r h~; the GRU's second bias b' is for fast kernels.
+CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+
+
+def build_model(cell=CELL, units=UNITS, num_layers=1, dropout=DROPOUT, activation=ACTIVATION, bidirectional=False,
+                unroll=False):
+    """Return the network: (batch, 28, 28) pixels in [0, 1] to (batch, 10) probabilities (003, Listing 3.19)."""
+    model = keras.Sequential([keras.Input((28, 28))])
+    for index in range(num_layers):
+        # (256,) the last state: 72,960 parameters; between stacked layers (28, 256), the state after every row
+        layer = CELLS[cell](units, activation=activation, dropout=dropout, unroll=unroll,
+                            return_sequences=index < num_layers - 1)
+        model.add(layers.Bidirectional(layer) if bidirectional else layer)  # two of them: (512,), side by side
+    model.add(layers.Dense(mnist.NUM_CLASSES, activation="softmax"))  # (10,)  2,570 = 256 x 10 + 10
+    return model
+
+
+def belief_by_row(model, x):
+    """Return (count, 28, 10): what the network would say of `x` (count, 28, 28) if it ended after 1, 2, ... 28 rows."""
+    answer = np.repeat(x, 28, axis=0)  # (count * 28, 28, 28): each picture 28 times,
+    mask = np.tile(np.tri(28, dtype=bool), (len(x), 1))  # (count * 28, 28): reading the first row, the first two, ...
+    for layer in model.layers[:-1]:
+        answer = layer(answer, mask=mask)  # a masked row leaves the state as it is
+    return np.reshape(model.layers[-1](answer), (len(x), 28, mnist.NUM_CLASSES))
+
+
+class StopAfter(keras.callbacks.Callback):
+    """End the training after `steps` updates; print the test accuracy after 1, 501, 1,001 ..., as document 004 does."""
+
+    def __init__(self, steps, x_test, labels):
+        super().__init__()
+        self.steps, self.x_test, self.labels = steps, x_test, labels
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = int(self.model.optimizer.iterations)
+        if step % TEST_EVERY == 1:
+            predicted = self.model.predict(self.x_test, batch_size=1000, verbose=0).argmax(axis=1)
+            print(f"  update {step:,}: test accuracy {np.mean(predicted == self.labels):.1%}", flush=True)
+        if step >= self.steps:
+            self.model.stop_training = True
+
+
+def parse(argv):
+    """Return the command line as a namespace; its defaults are the constants above, or those of --listing."""
+    parser = cli.parser(__doc__, batch_size=BATCH_SIZE, epochs=EPOCHS)
+    count = cli.number(int, at_least=1)
+    parser.add_argument("--listing", choices=LISTINGS, default="rnn", metavar="NAME",
+                        help=f"take all settings from a listing: {', '.join(LISTINGS)}; other flags override it")
+    parser.add_argument("--cell", choices=CELLS, default=CELL, help="what a time step does (default %(default)s)")
+    parser.add_argument("--bidirectional", action="store_true", help="read from both ends")
+    parser.add_argument("--layers", type=count, default=1, metavar="N", help="recurrent layers (default %(default)s)")
+    parser.add_argument("--units", type=count, default=UNITS, metavar="N", help="size of a state (default %(default)s)")
+    parser.add_argument("--activation", choices=cli.ACTIVATIONS, default=ACTIVATION, metavar="NAME",
+                        help="of the state (default %(default)s)")
+    cli.classifier_flags(parser, DROPOUT, OPTIMIZER)
+    parser.add_argument("--unroll", action="store_true", help="28 copies of the cell in place of a loop")
+    parser.add_argument("--steps", type=count, metavar="N",
+                        help=f"end after N updates, and test every {TEST_EVERY} (default by epochs)")
+    parser.add_argument("--compare", action="store_true", help="train the three cells with the same settings")
+    parser.set_defaults(**LISTINGS[parser.parse_args(argv).listing])
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Train one cell, or all of them with --compare; return the content of result.json, with the run's folder."""
+    args = parse(argv)
+    return compare(args) if args.compare else train(args)
+
+
+def train(args):
+    """Train, evaluate and show; return the content of result.json, with the run's folder."""
+    strategy = device.strategy(args.device)
+    keras.utils.set_random_seed(args.seed)
+
+    # 1. Data: a picture is a sequence of 28 rows; a label becomes a one-hot vector.
+    digits = mnist.load_mnist(args.data, args.limit)
+    x_train = mnist.as_sequences(digits.x_train)  # (60000, 28, 28) in [0, 1]
+    x_test = mnist.as_sequences(digits.x_test)  # (10000, 28, 28)
+    y_train = keras.utils.to_categorical(digits.y_train, mnist.NUM_CLASSES)  # (60000, 10)
+    y_test = keras.utils.to_categorical(digits.y_test, mnist.NUM_CLASSES)  # (10000, 10)
+    fitted = mnist.fitted(len(x_train), args.validation)
+
+    # 2. Model
+    run = runs.Run("rnn_mnist", args, strategy, digits)
+    with strategy.scope():
+        model = build_model(args.cell, args.units, args.layers, args.dropout, args.activation, args.bidirectional,
+                            args.unroll)
+        optimizer = keras.optimizers.get(args.optimizer)
+        if args.learning_rate:
+            optimizer.learning_rate = args.learning_rate
+        model.compile(
+            loss="categorical_crossentropy",  # -log of the probability given to the right digit; guessing costs ln 10
+            optimizer=optimizer,
+            metrics=["accuracy"],
+        )
+    model.summary()
+    plots.diagram(run.folder / "model.png", model)
+
+    # 3. Train. Ctrl-C ends the training early and goes on with what was learned.
+    callbacks = run.callbacks  # history.csv, the time, Ctrl-C
+    if args.steps:
+        callbacks = [StopAfter(args.steps, x_test, digits.y_test), *callbacks]
+    history = model.fit(
+        x_train,
+        y_train,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        validation_split=args.validation,
+        shuffle=not args.steps,  # the listing that counts updates takes the images as they come
+        verbose=run.verbose,
+        callbacks=callbacks,
+    ).history
+    model.save(run.folder / "model.keras")
+
+    # 4. Evaluate. The test images choose nothing.
+    _, train_accuracy = model.evaluate(x_train[:fitted], y_train[:fitted], batch_size=args.batch_size, verbose=0)
+    test_loss, test_accuracy = model.evaluate(x_test, y_test, batch_size=args.batch_size, verbose=0)
+    baseline = np.mean(digits.y_test == np.bincount(digits.y_train).argmax())  # always the most frequent digit
+
+    # 5. Show
+    probabilities = model.predict(x_test, batch_size=1000, verbose=0)  # (10000, 10)
+    plots.report(run.folder, digits, history, probabilities, test_loss, test_accuracy, args.cell)
+    beliefs = belief_by_row(model, x_test[:500])  # (500, 28, 10)
+    title = f"{digits.name}, {args.cell}: what it believes after each row"
+    plots.beliefs(run.folder / "beliefs.png", digits.x_test[:500], digits.y_test[:500], beliefs, title)
+    return run.finish(
+        f"Test accuracy: {100 * test_accuracy:.1f}%",
+        model,
+        train_accuracy=train_accuracy,
+        test_accuracy=test_accuracy,
+        test_loss=test_loss,
+        baseline=baseline,
+    )
+
+
+def compare(args):
+    """Train the three cells under the same settings, each in a folder of its own; print and draw the comparison."""
+    folder = cli.new_folder("rnn_mnist", args.out)
+    results = {}
+    for cell in CELLS:
+        own = {"cell": cell, "out": folder / cell, "show": False, "started": time.perf_counter()}
+        results[cell] = train(argparse.Namespace(**vars(args) | own))
+        if results[cell]["status"] == "interrupted":
+            break
+    last = results[cell]
+    print(f"\n{last['dataset']}: test accuracy, parameters, seconds of training")
+    for cell, result in results.items():
+        print(f"{cell:12}{result['test_accuracy']:8.1%}{result['parameters']:10,}{result['seconds_training']:8.0f}")
+    title = f"{last['dataset']}, {args.optimizer}, epochs: {last['epochs']}"
+    plots.comparison(folder / "comparison.png", results, title)
+    result = {"script": "rnn_mnist", "status": last["status"], "dataset": last["dataset"], "cells": results}
+    runs.write_result(folder, result)
+    print(f"The three runs and their comparison: {cli.shown(folder)}")
+    if args.show:
+        plots.show(folder)
+    return {**result, "folder": folder}
+
+
+if __name__ == "__main__":
+    cli.launch(main)

@@ -1,0 +1,131 @@
+import re
+
+import cnn_mnist
+import mlp_mnist
+from common import cli, mnist
+
+import numpy as np
+import pytest
+from tensorflow import keras
+
+CARD = " ".join(cnn_mnist.__doc__.split())
+
+
+def test_the_network_is_the_listings():
+    model = cnn_mnist.build_model()
+    assert [(type(layer).__name__, layer.output.shape[1:], layer.count_params()) for layer in model.layers] == [
+        ("Conv2D", (26, 26, 64), 640),
+        ("MaxPooling2D", (13, 13, 64), 0),
+        ("Conv2D", (11, 11, 64), 36_928),
+        ("MaxPooling2D", (5, 5, 64), 0),
+        ("Conv2D", (3, 3, 64), 36_928),
+        ("Flatten", (576,), 0),
+        ("Dropout", (576,), 0),
+        ("Dense", (10,), 5_770),
+    ]
+    assert model.count_params() == 80_266
+    assert "80,266 parameters" in CARD
+    assert model.layers[-2].rate == 0.2
+    assert {layer.activation.__name__ for layer in model.layers[:5:2]} == {"relu"}
+
+
+def test_convolution_and_pooling_compute_what_the_figures_say():
+    keras.utils.set_random_seed(0)
+    model = cnn_mnist.build_model(filters=(3, 2), kernel_size=3)
+    image = np.random.default_rng(0).random((1, 28, 28, 1), dtype=np.float32)
+    (w1, b1), (w2, b2) = (layer.get_weights() for layer in model.layers[:3:2])
+
+    def convolve(picture, weights, bias):  # document 003, Figure 3.13: multiply a patch by the kernel, add up
+        rows, columns = picture.shape[0] - 2, picture.shape[1] - 2
+        patches = np.array([[picture[i : i + 3, j : j + 3] for j in range(columns)] for i in range(rows)])
+        return np.maximum(0, np.einsum("ijabc,abcf->ijf", patches, weights) + bias)
+
+    first = convolve(image[0], w1, b1)
+    pooled = first.reshape(13, 2, 13, 2, 3).max(axis=(1, 3))  # Figure 3.14: the largest of each 2 x 2
+    second = convolve(pooled, w2, b2)
+    seen = keras.Model(model.inputs, [layer.output for layer in model.layers[:3]]).predict(image, verbose=0)
+    for expected, actual in zip((first, pooled, second), seen, strict=True):
+        np.testing.assert_allclose(actual[0], expected, atol=1e-5)
+
+
+def test_batch_normalisation_stands_between_convolution_and_activation():
+    model = cnn_mnist.build_model(batch_norm=True)
+    assert [type(layer).__name__ for layer in model.layers[:4]] == [
+        "Conv2D", "BatchNormalization", "Activation", "MaxPooling2D",
+    ]  # fmt: skip
+    assert model.layers[0].activation.__name__ == "linear"
+    assert model.count_params() == 80_266 + 3 * 4 * 64
+
+
+def test_a_handful_of_digits_is_memorised_and_its_pictures_drawn():
+    result = cnn_mnist.main("--data digits --limit 64 --epochs 30 --batch-size 16 --filters 16 16".split())
+    assert result["train_accuracy"] == 1.0
+    assert result["test_accuracy"] > 0.6
+    drawn = {path.name for path in result["folder"].glob("*.png")}
+    assert drawn == {
+        "model.png", "learning_curves.png", "confusion_matrix.png", "worst_mistakes.png", "kernels.png",
+        "feature_maps.png",
+    }  # fmt: skip
+
+
+def test_the_flags_reach_the_network():
+    own = "--filters 4 6 --kernel-size 5 --pool-size 3 --dropout 0.1 --batch-norm --validation 0.5"
+    result = cnn_mnist.main(["--data", "digits", "--limit", "40", "--epochs", "1", *own.split()])
+    model = keras.models.load_model(result["folder"] / "model.keras")
+    assert result["parameters"] == model.count_params()
+    shapes = [weights.shape for weights in model.get_weights() if weights.ndim == 4]
+    assert shapes == [(5, 5, 1, 4), (5, 5, 4, 6)]
+    assert [layer.pool_size for layer in model.layers if isinstance(layer, keras.layers.MaxPooling2D)] == [(3, 3)]
+    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.1]
+    assert result["steps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--kernel-size 29", "convolution 1 has no room"),
+        ("--filters 8 8 8 8 8", "convolution 4 has no room: its maps would be -1 pixels wide"),
+        ("--pool-size 20", "convolution 2 has no room"),
+        ("--filters 0", "at least 1"),
+        ("--kernel-size 0", "at least 1"),
+        ("--pool-size 0", "at least 1"),
+        ("--dropout 1", "below 1"),
+        ("--optimizer magic", "choose from .*adam"),
+    ],
+)
+def test_a_bad_flag_is_refused_before_anything_is_written(argv, message):
+    with pytest.raises(cli.UserError, match=message):
+        cnn_mnist.main(["--data", "digits", *argv.split()])
+    assert not cli.RUNS_DIR.exists()
+
+
+def test_the_largest_kernel_that_fits_is_taken():
+    args = cnn_mnist.parse(["--filters", "4", "--kernel-size", "28"])
+    assert cnn_mnist.build_model(args.filters, args.kernel_size).layers[0].output.shape == (None, 1, 1, 4)
+
+
+def test_the_mlp_it_is_compared_with_is_the_one_of_mlp_mnist():
+    card = " ".join(mlp_mnist.__doc__.split())
+    assert f"Expect {100 * cnn_mnist.MLP_ACCURACY:.2f} %" in card
+    assert f"{cnn_mnist.MLP_PARAMETERS:,} parameters" in card
+    assert f"The MLP: {100 * cnn_mnist.MLP_ACCURACY:.2f} % with {cnn_mnist.MLP_PARAMETERS:,} parameters" in CARD
+
+
+def test_the_comparison_with_the_mlp_is_printed_for_mnist_only(capsys, monkeypatch):
+    flags = ["--limit", "20", "--epochs", "1", "--filters", "2"]
+    cnn_mnist.main(["--data", "digits", *flags])
+    assert "mlp_mnist.py" not in capsys.readouterr().out
+    digits = mnist.load_mnist("digits", 20)._replace(name="MNIST")
+    monkeypatch.setattr(mnist, "load_mnist", lambda source, limit: digits)
+    result = cnn_mnist.main(flags)
+    gain = 100 * (result["test_accuracy"] - cnn_mnist.MLP_ACCURACY)
+    assert f"mlp_mnist.py: 98.2% with 269,322; the CNN: {gain:+.1f} points with" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_card_tells_the_truth_about_mnist():
+    expected, spread = map(float, re.search(r"Expect ([\d.]+) % \+- ([\d.]+) ", CARD).groups())
+    results = [cnn_mnist.main(["--data", "mnist", "--seed", str(seed)]) for seed in range(3)]
+    mean = 100 * np.mean([result["test_accuracy"] for result in results])
+    assert mean >= 99.2
+    assert mean == pytest.approx(expected, abs=2 * spread)
