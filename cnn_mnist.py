@@ -7,9 +7,10 @@ Model     Conv 64 3x3 relu, MaxPool 2, Conv 64 3x3 relu, MaxPool 2, Conv 64 3x3 
           80,266 parameters.
 Run       python cnn_mnist.py
           python cnn_mnist.py --filters 32 64 --kernel-size 5 --epochs 3
-Expect    (to be measured)
+Expect    99.29 % +- 0.04 of the test images (mean and standard deviation of seeds 0, 1, 2) after 440 s of training on
+          2 cores of an AMD EPYC with TensorFlow 2.21.0 and Keras 3.15.1. The document prints 99.4 %.
 Baseline  11.35 %: always answer 1, the most frequent digit. The MLP: 98.23 % with 269,322 parameters.
-Try next  --filters 8 8 8        A fiftieth of the parameters: how much of the accuracy do they buy?
+Try next  --filters 8 8 8        With 1,978 parameters, a fortieth: how much of the accuracy do they buy?
           --kernel-size 1        What is left of a CNN whose kernels see no neighbours?
           --batch-norm           Does it learn more in its first epoch? What does a step cost now?
 Source    Document 003, Listing 3.17 and Table 3.2; document 000, section 4.
@@ -55,7 +56,7 @@ def parse(argv):
     """Return the command line as a namespace; its defaults are the constants above."""
     parser = cli.parser(__doc__, batch_size=BATCH_SIZE, epochs=EPOCHS)
     parser.add_argument("--filters", type=cli.number(int, at_least=1), nargs="+", default=FILTERS, metavar="N",
-                        help="feature maps of each convolution, as many as you like (default 64 64 64)")
+                        help=f"feature maps of each of the convolutions (default {' '.join(map(str, FILTERS))})")
     parser.add_argument("--kernel-size", type=cli.number(int, at_least=1), default=KERNEL_SIZE, metavar="N",
                         help="rows and columns of a kernel (default %(default)s)")
     parser.add_argument("--pool-size", type=cli.number(int, at_least=1), default=POOL_SIZE, metavar="N",
@@ -84,7 +85,7 @@ def main(argv=None):
     x_test = mnist.as_images(digits.x_test)  # (10000, 28, 28, 1)
     y_train = keras.utils.to_categorical(digits.y_train, mnist.NUM_CLASSES)  # (60000, 10)
     y_test = keras.utils.to_categorical(digits.y_test, mnist.NUM_CLASSES)  # (10000, 10)
-    fitted = mnist.fitted(len(x_train), args.validation)  # the first 60000 of them, or less to hold some out
+    num_train = mnist.num_train(len(x_train), args.validation)  # 60000; --validation holds out the last of them
 
     # 2. Model
     run = runs.Run("cnn_mnist", args, strategy, digits)
@@ -114,7 +115,7 @@ def main(argv=None):
     model.save(run.folder / "model.keras")
 
     # 4. Evaluate. The test images are used once, here, and choose nothing.
-    _, train_accuracy = model.evaluate(x_train[:fitted], y_train[:fitted], batch_size=args.batch_size, verbose=0)
+    _, train_accuracy = model.evaluate(x_train[:num_train], y_train[:num_train], batch_size=args.batch_size, verbose=0)
     test_loss, test_accuracy = model.evaluate(x_test, y_test, batch_size=args.batch_size, verbose=0)
     baseline = np.mean(digits.y_test == np.bincount(digits.y_train).argmax())  # always the most frequent digit
 
@@ -122,15 +123,18 @@ def main(argv=None):
     probabilities = model.predict(x_test, batch_size=1000, verbose=0)  # (10000, 10)
     plots.report(run.folder, digits, history, probabilities, test_loss, test_accuracy, "CNN")
     kinds = (layers.MaxPooling2D, layers.Activation if args.batch_norm else layers.Conv2D)
-    seen = [layer for layer in model.layers if isinstance(layer, kinds)]
-    answers = keras.Model(model.inputs, [layer.output for layer in seen]).predict(x_test[:1], verbose=0)
-    maps = {layer.name: answer[0] for layer, answer in zip(seen, answers, strict=True)}
+    maps, x = {}, x_test[:1]  # (1, 28, 28, 1)
+    for layer in model.layers:
+        x = layer(x)
+        if isinstance(layer, kinds):
+            maps[layer.name] = np.array(x[0])  # (26, 26, 64), (13, 13, 64) ...
     plots.kernels(run.folder / "kernels.png", model.layers[0].get_weights()[0], f"{digits.name}: first kernels")
     title = f"{digits.name}: one digit, layer by layer"
     plots.feature_maps(run.folder / "feature_maps.png", digits.x_test[0], maps, title)
-    if digits.name == "MNIST":
+    if digits.name == "MNIST" and not args.limit:
         gain, share = 100 * (test_accuracy - MLP_ACCURACY), model.count_params() / MLP_PARAMETERS
-        print(f"mlp_mnist.py: {MLP_ACCURACY:.1%} with {MLP_PARAMETERS:,}; the CNN: {gain:+.1f} points with {share:.0%}")
+        print(f"The MLP of mlp_mnist.py: {MLP_ACCURACY:.1%} with {MLP_PARAMETERS:,} parameters. "
+              f"This CNN: {gain:+.1f} points with {share:.0%} of the parameters.")
     return run.finish(
         f"Test accuracy: {100 * test_accuracy:.1f}%",
         model,

@@ -26,7 +26,7 @@ UNITS = (256, 256)  # width of each hidden layer; 128 learn less, 512 or 1,024 h
 DROPOUT = 0.45  # share of hidden units silenced at each training step
 ACTIVATION = "relu"  # max(0, x): without it three layers could compute no more than one
 OPTIMIZER = "adam"  # the best of the three in Table 3.1
-STEPS_PER_EXECUTION = 50  # training steps between two looks of Python: the same weights, 1.6 times sooner
+STEPS_PER_EXECUTION = 50  # training steps between two looks of Python: the same weights, sooner
 
 
 def build_model(units=UNITS, dropout=DROPOUT, activation=ACTIVATION, l1=0.0, l2=0.0):
@@ -49,7 +49,7 @@ def parse(argv):
     """Return the command line as a namespace; its defaults are the constants above."""
     parser = cli.parser(__doc__, batch_size=BATCH_SIZE, epochs=EPOCHS)
     parser.add_argument("--units", type=cli.number(int, at_least=1), nargs="+", default=UNITS, metavar="N",
-                        help="width of each hidden layer, as many as you like (default 256 256)")
+                        help=f"width of each of the hidden layers (default {' '.join(map(str, UNITS))})")
     for penalty in ("--l1", "--l2"):
         parser.add_argument(penalty, type=cli.number(float, at_least=0), default=0.0, metavar="X",
                             help="weight of this penalty on large weights (default %(default)s)")
@@ -71,7 +71,7 @@ def main(argv=None):
     x_test = mnist.as_vectors(digits.x_test)  # (10000, 784)
     y_train = keras.utils.to_categorical(digits.y_train, mnist.NUM_CLASSES)  # (60000, 10)
     y_test = keras.utils.to_categorical(digits.y_test, mnist.NUM_CLASSES)  # (10000, 10)
-    fitted = mnist.fitted(len(x_train), args.validation)  # the first 60000 of them, or less to hold some out
+    num_train = mnist.num_train(len(x_train), args.validation)  # 60000; --validation holds out the last of them
 
     # 2. Model
     run = runs.Run("mlp_mnist", args, strategy, digits)
@@ -102,7 +102,7 @@ def main(argv=None):
     model.save(run.folder / "model.keras")
 
     # 4. Evaluate. The test images are used once, here, and choose nothing.
-    _, train_accuracy = model.evaluate(x_train[:fitted], y_train[:fitted], batch_size=args.batch_size, verbose=0)
+    _, train_accuracy = model.evaluate(x_train[:num_train], y_train[:num_train], batch_size=args.batch_size, verbose=0)
     test_loss, test_accuracy = model.evaluate(x_test, y_test, batch_size=args.batch_size, verbose=0)
     baseline = np.mean(digits.y_test == np.bincount(digits.y_train).argmax())  # always the most frequent digit
 

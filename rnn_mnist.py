@@ -29,7 +29,7 @@ EPOCHS = 20  # passes over the training images
 BATCH_SIZE = 128  # images per update of the weights; a power of 2 suits the hardware
 CELL = "simple_rnn"
 UNITS = 256  # numbers in the state h
-DROPOUT = 0.2  # share of a row's pixels silenced at each training step
+DROPOUT = 0.2  # share of the 28 columns silenced at each training step, the same ones in every row
 ACTIVATION = "tanh"  # keeps the state in [-1, 1], however many steps there are
 OPTIMIZER = "sgd"  # the best of the three in Table 3.3
 TEST_EVERY = 500  # updates between two tests, where a listing counts updates
@@ -38,9 +38,9 @@ LISTINGS = {  # the documents' four; document 001's log shows 256 units and 5 ep
     "rnn": {},  # document 003, Listing 3.19: the constants above
     "rnn-128": {"units": 128, "dropout": 0.3, "epochs": 8},  # document 001, Listing 5.2
     "rnn-16": {"units": 16, "activation": "relu", "dropout": 0.0, "optimizer": "rmsprop", "learning_rate": 0.01,
-               "batch_size": 100},  # document 002
-    "rnn-50": {"units": 50, "unroll": True, "dropout": 0.0, "optimizer": "adam", "learning_rate": 0.001,
-               "batch_size": 50, "epochs": 4, "steps": 4001},  # document 004, Classifier
+               "batch_size": 100},  # document 002, which trains on 55,000 images
+    "rnn-50": {"units": 50, "unroll": True, "dropout": 0.0, "optimizer": "adam", "batch_size": 50,
+               "steps": 4001},  # document 004, Classifier
 }  # fmt: skip
 
 # One step of each cell, from the row x (28,) and the last state h (256,) to the next h. W is (28, 256), U (256, 256),
@@ -76,25 +76,30 @@ def build_model(cell=CELL, units=UNITS, num_layers=1, dropout=DROPOUT, activatio
 
 def belief_by_row(model, x):
     """Return (count, 28, 10): what the network would say of `x` (count, 28, 28) if it ended after 1, 2, ... 28 rows."""
-    answer = np.repeat(x, 28, axis=0)  # (count * 28, 28, 28): each picture 28 times,
-    mask = np.tile(np.tri(28, dtype=bool), (len(x), 1))  # (count * 28, 28): reading the first row, the first two, ...
-    for layer in model.layers[:-1]:
-        answer = layer(answer, mask=mask)  # a masked row leaves the state as it is
-    return np.reshape(model.layers[-1](answer), (len(x), 28, mnist.NUM_CLASSES))
+    beliefs = []
+    for images in np.array_split(x, range(50, len(x), 50)):  # in parts, which spares the memory
+        sequences = np.repeat(images, 28, axis=0)  # (50 * 28, 28, 28): each picture 28 times, of which it may read
+        mask = np.tile(np.tri(28, dtype=bool), (len(images), 1))  # (50 * 28, 28): one row, two rows, ... all of them
+        for layer in model.layers[:-1]:
+            sequences = layer(sequences, mask=mask)  # a masked row leaves the state as it is
+        beliefs.append(np.reshape(model.layers[-1](sequences), (len(images), 28, mnist.NUM_CLASSES)))
+    return np.concatenate(beliefs)
 
 
 class StopAfter(keras.callbacks.Callback):
-    """End the training after `steps` updates; print the test accuracy after 1, 501, 1,001 ..., as document 004 does."""
+    """End the training after `steps` updates; print the test results after 1, 501, 1,001 ..., as document 004 does."""
 
-    def __init__(self, steps, x_test, labels):
+    def __init__(self, steps, x_test, digits):
         super().__init__()
-        self.steps, self.x_test, self.labels = steps, x_test, labels
+        self.steps, self.x_test, self.labels, self.name = steps, x_test, digits.y_test, digits.name
 
     def on_train_batch_end(self, batch, logs=None):
         step = int(self.model.optimizer.iterations)
         if step % TEST_EVERY == 1:
-            predicted = self.model.predict(self.x_test, batch_size=1000, verbose=0).argmax(axis=1)
-            print(f"  update {step:,}: test accuracy {np.mean(predicted == self.labels):.1%}", flush=True)
+            probabilities = self.model.predict(self.x_test, batch_size=1000, verbose=0)
+            cost = -np.mean(np.log(probabilities[np.arange(len(self.labels)), self.labels]))
+            accuracy = np.mean(probabilities.argmax(axis=1) == self.labels)
+            print(f"\n{self.name}, update {step:,}: test cost {cost:.4f}, test accuracy {accuracy:.1%}", flush=True)
         if step >= self.steps:
             self.model.stop_training = True
 
@@ -112,9 +117,10 @@ def parse(argv):
     parser.add_argument("--activation", choices=cli.ACTIVATIONS, default=ACTIVATION, metavar="NAME",
                         help="of the state (default %(default)s)")
     cli.classifier_flags(parser, DROPOUT, OPTIMIZER)
-    parser.add_argument("--unroll", action="store_true", help="28 copies of the cell in place of a loop")
+    parser.add_argument("--unroll", action=argparse.BooleanOptionalAction, default=False,
+                        help="28 copies of the cell in place of a loop (default no)")
     parser.add_argument("--steps", type=count, metavar="N",
-                        help=f"end after N updates, and test every {TEST_EVERY} (default by epochs)")
+                        help=f"in place of --epochs: N updates on the images in their order, a test every {TEST_EVERY}")
     parser.add_argument("--compare", action="store_true", help="train the three cells with the same settings")
     parser.set_defaults(**LISTINGS[parser.parse_args(argv).listing])
     return parser.parse_args(argv)
@@ -137,7 +143,7 @@ def train(args):
     x_test = mnist.as_sequences(digits.x_test)  # (10000, 28, 28)
     y_train = keras.utils.to_categorical(digits.y_train, mnist.NUM_CLASSES)  # (60000, 10)
     y_test = keras.utils.to_categorical(digits.y_test, mnist.NUM_CLASSES)  # (10000, 10)
-    fitted = mnist.fitted(len(x_train), args.validation)
+    num_train = mnist.num_train(len(x_train), args.validation)  # 60000; --validation holds out the last of them
 
     # 2. Model
     run = runs.Run("rnn_mnist", args, strategy, digits)
@@ -157,12 +163,14 @@ def train(args):
 
     # 3. Train. Ctrl-C ends the training early and goes on with what was learned.
     callbacks = run.callbacks  # history.csv, the time, Ctrl-C
+    epochs = args.epochs
     if args.steps:
-        callbacks = [StopAfter(args.steps, x_test, digits.y_test), *callbacks]
+        callbacks = [StopAfter(args.steps, x_test, digits), *callbacks]
+        epochs = -(-args.steps // -(-num_train // args.batch_size))  # rounded up, as is the last batch of an epoch
     history = model.fit(
         x_train,
         y_train,
-        epochs=args.epochs,
+        epochs=epochs,
         batch_size=args.batch_size,
         validation_split=args.validation,
         shuffle=not args.steps,  # the listing that counts updates takes the images as they come
@@ -172,7 +180,7 @@ def train(args):
     model.save(run.folder / "model.keras")
 
     # 4. Evaluate. The test images choose nothing.
-    _, train_accuracy = model.evaluate(x_train[:fitted], y_train[:fitted], batch_size=args.batch_size, verbose=0)
+    _, train_accuracy = model.evaluate(x_train[:num_train], y_train[:num_train], batch_size=args.batch_size, verbose=0)
     test_loss, test_accuracy = model.evaluate(x_test, y_test, batch_size=args.batch_size, verbose=0)
     baseline = np.mean(digits.y_test == np.bincount(digits.y_train).argmax())  # always the most frequent digit
 
@@ -194,7 +202,10 @@ def train(args):
 
 def compare(args):
     """Train the three cells under the same settings, each in a folder of its own; print and draw the comparison."""
+    device.strategy(args.device)  # what is wrong with the flags is said before the folder is made
+    mnist.num_train(len(mnist.load_mnist(args.data, args.limit).x_train), args.validation)
     folder = cli.new_folder("rnn_mnist", args.out)
+    runs.write_result(folder, {"script": "rnn_mnist", "status": "running"})
     results = {}
     for cell in CELLS:
         own = {"cell": cell, "out": folder / cell, "show": False, "started": time.perf_counter()}
@@ -209,7 +220,7 @@ def compare(args):
     plots.comparison(folder / "comparison.png", results, title)
     result = {"script": "rnn_mnist", "status": last["status"], "dataset": last["dataset"], "cells": results}
     runs.write_result(folder, result)
-    print(f"The three runs and their comparison: {cli.shown(folder)}")
+    print(f"{', '.join(results)} on {last['dataset']}: {cli.relative(folder)}")
     if args.show:
         plots.show(folder)
     return {**result, "folder": folder}

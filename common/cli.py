@@ -13,10 +13,12 @@ RUNS_DIR = Path(__file__).resolve().parent.parent / "runs"
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "adamw", "nadam", "adamax", "adagrad", "adadelta", "lion")
 ACTIVATIONS = ("relu", "elu", "selu", "gelu", "silu", "leaky_relu", "softplus", "softsign", "sigmoid", "tanh", "linear")
 
-# What TensorFlow, its CUDA probes and fontconfig write on a healthy machine. All else on the error stream is kept.
+# What TensorFlow and fontconfig write on a healthy machine: information, warnings, the "errors" that there is no GPU or
+# that a CUDA library was registered twice. All else on the error stream is kept.
 ROUTINE = (
     r"^(WARNING: All log messages before absl|To enable the following instructions|Fontconfig warning:"
-    r"|[IW]\d{4} |E\d{4} .*\bcuda?\w*\.cc|\d{4}-\d\d-\d\d [\d:.]+: ([IW] |E .*\bcuda?\w*\.cc))"
+    r"|([IW]|E(?=.*(cuInit.*(303|NO_DEVICE)|Unable to register cu\w+ factory)))\d{4} "
+    r"|\d{4}-\d\d-\d\d [\d:.]+: ([IW] |E .*(cuInit.*(303|NO_DEVICE)|Unable to register cu\w+ factory)))"
 )
 
 
@@ -26,11 +28,11 @@ class UserError(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        raise UserError(f"{message} (python {self.prog} --help lists the flags)")
+        raise UserError(f"{message} (--help lists the flags)")
 
 
 def number(kind, at_least=-math.inf, above=-math.inf, below=math.inf):
-    """Return an argparse type: an int or a finite float (`kind`) inside the bounds."""
+    """Return an argparse type: an int or a finite float (`kind`) inside the bounds, which shut out inf and nan."""
     noun = "a whole number" if kind is int else "a number"
     bounds = [("of at least", at_least), ("above", above), ("below", below)]
     expected = noun + " and".join(f" {word} {bound}" for word, bound in bounds if math.isfinite(bound))
@@ -38,7 +40,7 @@ def number(kind, at_least=-math.inf, above=-math.inf, below=math.inf):
     def parse(text):
         with contextlib.suppress(ValueError):
             value = kind(text)
-            if math.isfinite(value) and at_least <= value and above < value < below:
+            if at_least <= value and above < value < below:
                 return value
         raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
 
@@ -74,7 +76,7 @@ def parser(doc, batch_size, epochs=None, steps=None):
                         help="examples per update of the weights (default %(default)s)")
     shared.add_argument("--limit", type=count, metavar="N", help="only the first N training images (default all)")
     shared.add_argument("--device", choices=("auto", "cpu", "gpu", "tpu"), default="auto",
-                        help="processor to train on (default %(default)s: the fastest there is)")
+                        help="processor to train on (default %(default)s: a GPU where there is one)")
     return shared
 
 
@@ -94,7 +96,7 @@ def launch(main):
 def classifier_flags(parser, dropout, optimizer):
     """Add the flags that the three classifiers share, with the script's defaults."""
     parser.add_argument("--dropout", type=number(float, at_least=0, below=1), default=dropout, metavar="P",
-                        help="share of units silenced in training (default %(default)s)")
+                        help="share of a layer's inputs silenced in training (default %(default)s)")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default=optimizer, metavar="NAME",
                         help="how a gradient becomes an update (default %(default)s)")
     parser.add_argument("--learning-rate", type=number(float, above=0), metavar="X",
@@ -127,12 +129,12 @@ def new_folder(script, out=None):
         (folder / "result.json").touch(exist_ok=False)
         return folder
     except (FileExistsError, NotADirectoryError):
-        raise UserError(f"--out {out}: a file is in the way, or another run has just begun there") from None
+        raise UserError(f"{out or RUNS_DIR}: a file is in the way, or another run has just begun there") from None
     except OSError as error:
         raise UserError(f"cannot write to {out or RUNS_DIR} ({error.strerror}); name a folder with --out") from None
 
 
-def shown(path):
+def relative(path):
     """Return a path as a person would type it: relative to the current folder where it lies below it."""
     path = Path(path).absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
@@ -142,18 +144,20 @@ def shown(path):
 def quiet():
     """Drop the ROUTINE lines that C++ libraries write to file descriptor 2; --verbose keeps them.
 
-    A small process filters the stream, so that the last words of a library that aborts still reach the screen.
+    A small process filters the stream, so that the last words of a library that aborts still reach the screen. It is
+    in a session of its own, where the terminal's Ctrl-C does not end it. A Windows console does not take this.
     """
-    if "--verbose" in sys.argv:
+    if "--verbose" in sys.argv or sys.platform == "win32":
         yield
         return
     program = (
         f"import re, sys; routine = re.compile({ROUTINE.encode()!r})\n"
-        "for line in sys.stdin.buffer:\n    routine.search(line) or sys.stderr.buffer.write(line)"
+        "for line in sys.stdin.buffer:\n    routine.search(line) or sys.stderr.buffer.write(line), sys.stderr.flush()"
     )
     sys.stderr.flush()
     screen = os.dup(2)
-    sieve = subprocess.Popen([sys.executable, "-S", "-E", "-c", program], stdin=subprocess.PIPE, stderr=screen)
+    command = [sys.executable, "-S", "-E", "-c", program]
+    sieve = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=screen, start_new_session=True)
     os.dup2(sieve.stdin.fileno(), 2)
     sieve.stdin.close()
     try:

@@ -33,7 +33,10 @@ def strategy(name="auto"):
     if name == "gpu" and "gpu" not in FOUND:
         raise _missing("gpu")
     if name == "cpu":
-        tf.config.set_visible_devices([], "GPU")
+        try:
+            tf.config.set_visible_devices([], "GPU")
+        except RuntimeError:  # a notebook, where something has run on the GPU already
+            raise cli.UserError("--device cpu: this Python has begun to use the GPU; start it anew") from None
     elif "gpu" in FOUND:
         tf.config.experimental.enable_op_determinism()  # GPUs add in any order; a CPU run repeats to the bit without it
     return tf.distribute.get_strategy()
@@ -57,4 +60,5 @@ def _tpu_strategy():
 
 
 def _missing(name):
-    return cli.UserError(f"--device {name}: TensorFlow finds no {name} here; this machine has: {', '.join(FOUND)}")
+    found = ", ".join(FOUND)
+    return cli.UserError(f"--device {name}: TensorFlow finds no {name} here, only {found} (--verbose shows why)")

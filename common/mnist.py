@@ -75,20 +75,18 @@ def load_mnist(source=None, limit=None):
     elif source is None or source == "mnist":
         digits = _search(stand_in_allowed=source is None)
     else:
-        if not Path(source).exists():
-            raise cli.UserError(f"--data {source}: no such file or folder (nor one of the words digits and mnist)")
         digits = read(Path(source))
     return digits._replace(x_train=digits.x_train[:limit], y_train=digits.y_train[:limit])
 
 
-def fitted(count, validation):
+def num_train(count, validation):
     """Return how many of `count` training images are left when Keras holds out the last `validation` share of them.
 
-    Raises cli.UserError where that is none.
+    Raises cli.UserError where that is none or all of them.
     """
     left = int(count * (1 - validation))
-    if not left:
-        raise cli.UserError(f"--validation {validation} of {count} training images leaves none to train on")
+    if validation and not 0 < left < count:
+        raise cli.UserError(f"--validation {validation} does not split {count} training images into two parts")
     return left
 
 
@@ -112,22 +110,21 @@ def read(path):
 
     Raises cli.UserError, naming the file and what is wrong with it. Pickled objects are refused unread.
     """
-    if not path.exists():
-        raise cli.UserError(f"{cli.shown(path)}: not there")
     try:
+        path.stat()
         if path.is_dir() and (path / "mnist.npz").exists():
             path = path / "mnist.npz"
         arrays = _read_folder(path) if path.is_dir() else _read_npz(path)
         _check(arrays)
     except (OSError, ValueError) as error:
-        raise cli.UserError(f"{cli.shown(path)}: {error}") from None
-    return Digits(**arrays, name=_name(arrays, path), origin=cli.shown(path))
+        raise cli.UserError(f"{cli.relative(path)}: {getattr(error, 'strerror', None) or error}") from None
+    return Digits(**arrays, name=_name(arrays, path), origin=cli.relative(path))
 
 
 def _read_npz(path):
     try:
         with np.load(path, allow_pickle=False) as npz:
-            arrays = {key: npz[key] for key in MNIST_SHA256 if key in npz}
+            arrays = {key: np.asarray(npz[key]) for key in MNIST_SHA256 if key in npz}
     except Exception as error:  # zipfile, zlib and NumPy raise a dozen types for a damaged or foreign file
         if "Object arrays" in str(error):
             raise ValueError("holds pickled Python objects, which can run code when opened; refused unread") from None
@@ -193,14 +190,15 @@ def _search(stand_in_allowed):
             return digits
         tried.append(f"{digits.origin}: not MNIST")
     else:
-        tried.append(f"{cli.shown(DATA_DIR)}: no mnist.npz, no IDX files")
-        try:
-            digits = read(cache)
-            if digits.name == "MNIST":
-                return digits
-            tried.append(f"{cache}: not MNIST")
-        except cli.UserError as error:
-            tried.append(str(error))
+        tried.append(f"{cli.relative(DATA_DIR)}: no mnist.npz, no IDX files")
+    try:
+        digits = read(cache)
+        if digits.name == "MNIST":
+            return digits
+        tried.append(f"{cache}: not MNIST")
+    except cli.UserError as error:
+        tried.append(str(error))
+    if not (DATA_DIR / "mnist.npz").exists():
         tried += download(DATA_DIR, SOURCES)
         if (DATA_DIR / "mnist.npz").exists():
             return read(DATA_DIR)
@@ -231,8 +229,8 @@ def _stand_in():
         grey = Image.fromarray(np.uint8(small * 255 / 16))
         image[4:24, 4:24] = grey.resize((20, 20), Image.Resampling.BICUBIC)
     labels = bundled.target.astype(np.uint8)
-    train = slice(0, 1437), slice(1437, None)  # four fifths; the last fifth is by other writers
-    return Digits(images[train[0]], labels[train[0]], images[train[1]], labels[train[1]], STAND_IN, "bundled")
+    train = 1437  # four fifths, in the order of the set
+    return Digits(images[:train], labels[:train], images[train:], labels[train:], STAND_IN, "scikit-learn")
 
 
 def download(folder, sources):
@@ -303,7 +301,7 @@ def _reason(error):
         error = error.__context__
     text = " ".join(str(error).split()) or type(error).__name__
     if "CERTIFICATE" in text.upper():
-        text += "; on macOS, run Install Certificates.command from Python's folder"
+        text += "; behind a company's proxy, name its certificate file in REQUESTS_CA_BUNDLE"
     return text
 
 
@@ -321,7 +319,7 @@ def main(argv=None):
     chosen = np.random.default_rng(args.seed).integers(len(digits.x_train), size=25)
     plots.samples(folder / "samples.png", digits.x_train[chosen], digits.y_train[chosen], digits.name)
     plots.three_views(folder / "three_views.png", digits.x_train[chosen[0]], digits.y_train[chosen[0]], digits.name)
-    print(f"Pictures: {cli.shown(folder)}")
+    print(f"Pictures: {cli.relative(folder)}")
     if args.show:
         plots.show(folder)
     return {"folder": folder}

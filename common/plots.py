@@ -27,7 +27,7 @@ def _picture(draw):
         try:
             draw(Path(path), *args, **kwargs)
         except Exception as error:
-            print(f"note: {cli.shown(path)} was not drawn: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"note: {cli.relative(path)} was not drawn: {' '.join(str(error).split())}", file=sys.stderr)
 
     return guarded
 
@@ -61,7 +61,8 @@ def _fonts():
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "fonts.conf").write_text(
             f"<fontconfig><dir>{get_data_path()}/fonts/ttf</dir><cachedir>{folder}</cachedir>"
-            "<config><rescan><int>0</int></rescan></config></fontconfig>"
+            "<config><rescan><int>0</int></rescan></config></fontconfig>",
+            encoding="utf-8",
         )
         before = os.environ.get("FONTCONFIG_FILE")
         os.environ["FONTCONFIG_FILE"] = str(Path(folder, "fonts.conf"))
@@ -120,7 +121,7 @@ def confusion(path, labels, predicted, title):
 
 @_picture
 def worst_mistakes(path, images, labels, probabilities, title):
-    """Draw the 12 images that the network got wrong with the greatest confidence, and all ten of its probabilities.
+    """Draw the 12 mistakes in which the true digit got the least probability, and what the network believed instead.
 
     `images` (count, 28, 28) uint8, `labels` (count,), `probabilities` (count, 10).
     """
@@ -270,6 +271,6 @@ def show(folder):
             raise RuntimeError("no display")
         plt.show()
     except Exception as error:
-        print(f"note: no windows ({error}); the pictures are in {cli.shown(folder)}", file=sys.stderr)
+        print(f"note: no windows ({error}); the pictures are in {cli.relative(folder)}", file=sys.stderr)
     finally:
         plt.close("all")

@@ -1,10 +1,12 @@
 """One run of a script: its first line, its history, its result.json and its closing line."""
 
+import contextlib
 import csv
 import json
-import math
+import os
 import platform
 import signal
+import stat
 import sys
 import threading
 import time
@@ -25,7 +27,7 @@ class Run:
         """
         self.args, self.dataset = args, digits.name
         self.folder = cli.new_folder(script, args.out)
-        self.recorder = _Recorder(self.folder / "history.csv", digits.name)
+        self.recorder = _Recorder(self)
         self.callbacks = [self.recorder]
         self.verbose = 1 if sys.stdout.isatty() else 2  # Keras's moving bar, or a line an epoch where no one watches
         self.facts = {
@@ -58,21 +60,18 @@ class Run:
             "status": "interrupted" if self.recorder.interrupted else "finished",
             "parameters": model.count_params(),
             "precision": model.dtype_policy.name,
-            "epochs": self.recorder.epochs,
-            "steps": int(model.optimizer.iterations),
-            "seconds_training": round(self.recorder.seconds, 2),
             "seconds_total": round(time.perf_counter() - self.args.started, 2),
             **{name: float(value) if hasattr(value, "dtype") else value for name, value in results.items()},
         }
         write_result(self.folder, self.facts)
         parts = [headline if self.dataset == "MNIST" else f"{headline} on {self.dataset}"]
         if self.recorder.interrupted:
-            parts.append(f"interrupted after {self.recorder.epochs} of {self.recorder.params['epochs']} epochs")
+            parts.append(f"interrupted after {self.facts['epochs']} of {self.recorder.params['epochs']} epochs")
         if "baseline" in results:
             parts.append(f"baseline {100 * results['baseline']:.2f}%")
         parts.append(f"{self.facts['parameters']:,} parameters")
-        parts.append(f"{self.recorder.seconds:.0f} s of training")
-        parts.append(cli.shown(self.folder))
+        parts.append(f"{self.facts['seconds_training']:.0f} s of training")
+        parts.append(cli.relative(self.folder))
         print(" | ".join(parts), flush=True)
         if self.args.show:
             plots.show(self.folder)
@@ -81,8 +80,8 @@ class Run:
 
 def write_result(folder, facts):
     """Write `facts` to result.json in `folder`; numbers that JSON does not know, such as a loss of nan, become null."""
-    finite = {key: None if isinstance(fact, float) and not math.isfinite(fact) else fact for key, fact in facts.items()}
-    (folder / "result.json").write_text(json.dumps(finite, indent=2, default=str) + "\n")
+    facts = json.loads(json.dumps(facts, default=str), parse_constant=lambda name: None)
+    (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -91,11 +90,9 @@ class _Recorder(keras.callbacks.Callback):
     So `fit` returns as usual and the script goes on to save what was learned. A second Ctrl-C stops at once.
     """
 
-    def __init__(self, path, dataset):
+    def __init__(self, run):
         super().__init__()
-        self.path, self.dataset = path, dataset
-        self.epochs = 0  # whole passes over the data
-        self.seconds = 0.0
+        self.run = run
         self.interrupted = False
 
     def on_train_begin(self, logs=None):
@@ -104,21 +101,30 @@ class _Recorder(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.epochs += not self.model.stop_training
-        row = {"dataset": self.dataset, "epoch": epoch + 1, **logs}
-        with self.path.open("a", newline="") as file:
+        row = {"dataset": self.run.dataset, "epoch": epoch + 1, **logs}
+        with (self.run.folder / "history.csv").open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, row)
             if epoch == 0:
                 writer.writeheader()
             writer.writerow(row)
 
     def on_train_end(self, logs=None):
-        self.seconds = time.perf_counter() - self._started
+        steps = int(self.model.optimizer.iterations)
+        self.run.facts |= {
+            "status": "interrupted" if self.interrupted else "trained",
+            "epochs": steps // self.params["steps"],  # whole passes over the data
+            "steps": steps,
+            "seconds_training": round(time.perf_counter() - self._started, 2),
+        }
+        write_result(self.run.folder, self.run.facts)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._default)
 
     def _stop(self, signal_number, frame):
-        signal.signal(signal.SIGINT, self._default)
-        print("\nCtrl-C: stopping after this step and keeping what was learned; once more to stop at once", flush=True)
         self.interrupted = True
         self.model.stop_training = True
+        signal.signal(signal.SIGINT, self._default)
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            if stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+                sys.stdout = sys.stderr  # `| tee log` has died of the same Ctrl-C
+            print("\nCtrl-C: stopping after this step and keeping what was learned; once more to stop at once")

@@ -1,5 +1,9 @@
 """What the tests share: no network, no data but the bundled digits, and a folder of its own for every run."""
 
+import os
+
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the oracles are exact to 1e-5, which a GPU's rounding is not
+
 from common import cli, mnist
 
 import pytest

@@ -1,6 +1,5 @@
 """What every script promises, checked on each: run as a person runs it, from the shell."""
 
-import hashlib
 import importlib
 import json
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 from common import cli
 
 import pytest
+from tensorflow import keras
 
 PROJECT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py"))
@@ -89,12 +89,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(script, capsys):
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(script):
     main = importlib.import_module(script).main
 
-    def weights(seed):
-        result = main([*SHORT[script], "--seed", seed])
-        return hashlib.sha256((result["folder"] / "history.csv").read_bytes()).hexdigest(), result["test_loss"]
+    def trained(seed):
+        folder = main([*SHORT[script], "--seed", seed])["folder"]
+        weights = keras.models.load_model(folder / "model.keras").get_weights()
+        return [array.tobytes() for array in weights], (folder / "history.csv").read_text()
 
-    assert weights("1") == weights("1")
-    assert weights("1") != weights("2")
+    first = trained("1")
+    assert trained("1") == first
+    assert trained("2")[0] != first[0]
 
 
 @every_script
@@ -123,7 +125,7 @@ def test_bad_data_device_and_folder_are_refused_before_training(script, tmp_path
     (tmp_path / "file").write_text("mine")
     for argv, message in (
         (["--data", str(tmp_path / "bad.npz")], r"bad.npz: not an .npz file, or a damaged one"),
-        (["--data", str(tmp_path / "nowhere")], "no such file or folder"),
+        (["--data", str(tmp_path / "nowhere")], "nowhere: "),
         (["--device", "tpu"], "finds no tpu here"),
         (["--out", str(tmp_path / "file")], "a file is in the way"),
     ):

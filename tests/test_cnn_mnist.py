@@ -117,9 +117,18 @@ def test_the_comparison_with_the_mlp_is_printed_for_mnist_only(capsys, monkeypat
     assert "mlp_mnist.py" not in capsys.readouterr().out
     digits = mnist.load_mnist("digits", 20)._replace(name="MNIST")
     monkeypatch.setattr(mnist, "load_mnist", lambda source, limit: digits)
-    result = cnn_mnist.main(flags)
+    result = cnn_mnist.main(flags[2:])
     gain = 100 * (result["test_accuracy"] - cnn_mnist.MLP_ACCURACY)
-    assert f"mlp_mnist.py: 98.2% with 269,322; the CNN: {gain:+.1f} points with" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert f"98.2% with 269,322 parameters. This CNN: {gain:+.1f} points with" in printed.out
+    assert printed.err == ""
+    assert (result["folder"] / "feature_maps.png").exists()
+
+
+def test_the_number_on_the_card_for_a_small_network_is_right():
+    small = cnn_mnist.build_model(filters=(8, 8, 8)).count_params()
+    assert f"{small:,} parameters, a fortieth" in CARD
+    assert round(80_266 / small, -1) == 40
 
 
 @pytest.mark.slow

@@ -73,10 +73,14 @@ def test_a_handful_of_digits_is_memorised():
 def test_validation_holds_images_out_of_the_training():
     result = mlp_mnist.main(["--data", "digits", "--limit", "200", "--epochs", "1", "--validation", "0.2"])
     assert result["steps"] == 2  # 160 images in batches of 128
-    history = (result["folder"] / "history.csv").read_text()
-    assert "val_accuracy" in history
-    with pytest.raises(cli.UserError, match="leaves none to train on"):
-        mlp_mnist.main(["--data", "digits", "--limit", "1", "--validation", "0.5"])
+    assert "val_accuracy" in (result["folder"] / "history.csv").read_text()
+    digits = mnist.load_mnist("digits", limit=160)
+    probabilities = keras.models.load_model(result["folder"] / "model.keras").predict(mnist.as_vectors(digits.x_train))
+    right = np.mean(probabilities.argmax(axis=1) == digits.y_train)
+    assert result["train_accuracy"] == pytest.approx(right)  # of the images it was trained on
+    for limit, fraction in (("1", "0.5"), ("100", "1e-17")):
+        with pytest.raises(cli.UserError, match="does not split"):
+            mlp_mnist.main(["--data", "digits", "--limit", limit, "--validation", fraction])
 
 
 def test_the_flags_reach_the_network_and_the_optimizer():

@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 from common import cli, mnist
@@ -168,6 +169,11 @@ def test_damaged_files_are_named(arrays, tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(cli.UserError, match=rf"{name}: not an .npz file, or a damaged one"):
             mnist.load_mnist(str(tmp_path / name))
+    with zipfile.ZipFile(tmp_path / "strange.npz", "w") as file:
+        for key in arrays:
+            file.writestr(f"{key}.npy", "no array")
+    with pytest.raises(cli.UserError, match=r"strange.npz: x_train is \|?S8 \(\)"):
+        mnist.load_mnist(str(tmp_path / "strange.npz"))
     np.save(tmp_path / "array.npy", arrays["x_test"])
     with pytest.raises(cli.UserError, match=r"array.npy: not an .npz file"):
         mnist.load_mnist(str(tmp_path / "array.npy"))
@@ -196,8 +202,10 @@ def test_a_folder_with_three_of_four_files_says_which_is_missing(arrays, tmp_pat
 
 
 def test_a_path_that_does_not_exist_is_an_error(tmp_path):
-    with pytest.raises(cli.UserError, match="nowhere: no such file or folder"):
+    with pytest.raises(cli.UserError, match="nowhere: "):
         mnist.load_mnist(str(tmp_path / "nowhere"))
+    with pytest.raises(cli.UserError, match="n" * 300):
+        mnist.load_mnist(str(tmp_path / ("n" * 300)))
 
 
 # The search
@@ -233,6 +241,16 @@ def test_the_word_mnist_forbids_the_stand_in(arrays):
     write_npz(mnist.DATA_DIR / "mnist.npz", arrays)  # some other data under that name
     with pytest.raises(cli.UserError, match="not MNIST"):
         mnist.load_mnist("mnist")
+    assert mnist.load_mnist().name == "mnist (not the original)"
+
+
+def test_the_word_mnist_looks_past_other_data_into_the_keras_cache(arrays, monkeypatch):
+    other = {**arrays, "x_test": arrays["x_test"] ^ 1}
+    hashes = {key: hashlib.sha256(array.tobytes()).hexdigest() for key, array in arrays.items()}
+    monkeypatch.setattr(mnist, "MNIST_SHA256", hashes)
+    write_npz(mnist.DATA_DIR / "mnist.npz", other)
+    cache = write_npz(Path(os.environ["KERAS_HOME"], "datasets", "mnist.npz"), arrays)
+    assert mnist.load_mnist("mnist").origin == str(cache)
 
 
 def test_the_projects_data_folder_comes_before_the_keras_cache(genuine):
@@ -244,7 +262,8 @@ def test_the_projects_data_folder_comes_before_the_keras_cache(genuine):
     assert mnist.load_mnist().origin == str(mnist.DATA_DIR / "mnist.npz")
 
 
-def test_a_damaged_file_in_the_data_folder_is_reported_and_left_alone(server):
+def test_a_damaged_file_in_the_data_folder_is_reported_and_left_alone(server, monkeypatch):
+    monkeypatch.setattr(mnist, "SOURCES", (source(server, "good"),))
     mnist.DATA_DIR.mkdir()
     (mnist.DATA_DIR / "mnist.npz").write_bytes(b"mine")
     with pytest.raises(cli.UserError, match="damaged"):

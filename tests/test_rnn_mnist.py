@@ -114,7 +114,9 @@ def test_the_listings_have_the_documents_parameters():
 def test_a_listing_sets_everything_and_other_flags_override_it():
     args = rnn_mnist.parse(["--listing", "rnn-50"])
     assert (args.steps, args.batch_size, args.units, args.unroll, args.dropout) == (4001, 50, 50, True, 0)
-    assert (args.optimizer, args.learning_rate) == ("adam", 0.001)
+    assert (args.optimizer, args.learning_rate) == ("adam", None)
+    assert float(keras.optimizers.get("adam").learning_rate) == pytest.approx(0.001)
+    assert not rnn_mnist.parse(["--listing", "rnn-50", "--no-unroll"]).unroll
     args = rnn_mnist.parse(["--units", "7", "--listing", "rnn-16", "--learning-rate", "0.1"])
     assert (args.units, args.learning_rate) == (7, 0.1)
     assert (args.activation, args.optimizer, args.batch_size, args.epochs) == ("relu", "rmsprop", 100, 20)
@@ -124,22 +126,38 @@ def test_a_listing_sets_everything_and_other_flags_override_it():
 
 def test_updates_are_counted_and_tested_as_document_004_does(capsys, monkeypatch):
     monkeypatch.setattr(rnn_mnist, "TEST_EVERY", 20)
-    flags = ["--data", "digits", "--limit", "250", "--listing", "rnn-50", "--steps", "41", "--epochs", "100"]
+    flags = ["--data", "digits", "--limit", "250", "--listing", "rnn-50", "--steps", "41"]
     result = rnn_mnist.main(flags)
     assert result["steps"] == 41
     assert result["epochs"] == 8  # of 5 updates each; the ninth was cut short
-    tested = re.findall(r"update (\d+): test accuracy ([\d.]+)%", capsys.readouterr().out)
-    assert [int(step) for step, _ in tested] == [1, 21, 41]
-    assert float(tested[-1][1]) == pytest.approx(100 * result["test_accuracy"], abs=0.06)
+    printed = capsys.readouterr().out
+    assert printed.count(f"{mnist.STAND_IN}, update") == 3
+    tested = re.findall(r"update (\d+): test cost ([\d.]+), test accuracy ([\d.]+)%", printed)
+    assert [int(step) for step, *_ in tested] == [1, 21, 41]
+    assert float(tested[-1][1]) == pytest.approx(result["test_loss"], abs=1e-4)
+    assert float(tested[-1][2]) == pytest.approx(100 * result["test_accuracy"], abs=0.06)
 
 
-@pytest.mark.parametrize("unroll", [False, True])
-def test_the_belief_after_the_last_row_is_the_answer(unroll):
-    model, (*cell_weights, V, c) = model_with_biases(cell="gru", units=5, unroll=unroll)
+@pytest.mark.parametrize("cell", STEPS)
+def test_the_belief_after_each_row_is_the_dense_layer_on_the_state_by_then(cell):
+    model, (*cell_weights, V, c) = model_with_biases(cell=cell, units=5)
+    x = np.random.default_rng(2).random((60, 28, 28), dtype=np.float32)  # more than one part
+    beliefs = rnn_mnist.belief_by_row(model, x)
+    assert beliefs.shape == (60, 28, 10)
+    np.testing.assert_allclose(beliefs, softmax(states(cell, x, cell_weights) @ V + c), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [{"bidirectional": True}, {"num_layers": 2}, {"unroll": True}])
+@pytest.mark.parametrize("cell", STEPS)
+def test_the_belief_after_n_rows_is_the_answer_to_a_picture_of_n_rows(cell, kind):
+    model, _ = model_with_biases(cell=cell, units=5, **kind)
     beliefs = rnn_mnist.belief_by_row(model, X)
-    assert beliefs.shape == (4, 28, 10)
     np.testing.assert_allclose(beliefs[:, -1], model.predict(X, verbose=0), atol=1e-5)
-    np.testing.assert_allclose(beliefs, softmax(states("gru", X, cell_weights) @ V + c), atol=1e-5)
+    for rows in (1, 14):
+        answer = X[:, :rows]
+        for layer in model.layers:
+            answer = layer(answer)
+        np.testing.assert_allclose(beliefs[:, rows - 1], answer, atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", STEPS)
@@ -163,17 +181,27 @@ def test_the_flags_reach_the_network():
     assert result["parameters"] == model.count_params()
 
 
-def test_compare_trains_the_three_cells_side_by_side(capsys):
-    result = rnn_mnist.main(["--data", "digits", "--limit", "40", "--epochs", "1", "--units", "4", "--compare"])
+def test_compare_trains_the_three_cells_side_by_side_and_one_may_diverge(capsys):
+    flags = "--data digits --limit 40 --epochs 2 --units 4 --compare --activation linear --learning-rate 1e30"
+    result = rnn_mnist.main(flags.split())
     assert list(result["cells"]) == ["simple_rnn", "lstm", "gru"]
     printed = capsys.readouterr().out
-    written = json.loads((result["folder"] / "result.json").read_text())
+    text = (result["folder"] / "result.json").read_text()
+    written = json.loads(text, parse_constant=pytest.fail)  # nan is no JSON
+    assert written["cells"]["simple_rnn"]["test_loss"] is None
     for cell, own in result["cells"].items():
         assert own["folder"] == result["folder"] / cell
         assert re.search(rf"{cell} +{100 * own['test_accuracy']:.1f}% +{own['parameters']:,}", printed)
         assert written["cells"][cell]["parameters"] == own["parameters"]
     assert (result["folder"] / "comparison.png").exists()
     assert result["dataset"] == mnist.STAND_IN
+
+
+def test_compare_refuses_what_is_wrong_before_it_makes_a_folder():
+    for flags in ("--device tpu", "--data nowhere", "--limit 1 --validation 0.5"):
+        with pytest.raises(cli.UserError):
+            rnn_mnist.main(["--compare", "--data", "digits", *flags.split()])
+    assert not cli.RUNS_DIR.exists()
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def fit(run, epochs=2, callbacks=()):
 def test_the_first_line_names_data_device_and_seed(run, capsys):
     runs.Run("script", run.args, device.strategy("cpu"), DIGITS)
     assert capsys.readouterr().out.splitlines()[-1] == (
-        "scikit-learn digits (not MNIST): 100 training and 360 test images from bundled; device cpu; seed 3"
+        "scikit-learn digits (not MNIST): 100 training and 360 test images from scikit-learn; device cpu; seed 3"
     )
 
 
@@ -91,6 +91,17 @@ def test_ctrl_c_ends_the_training_after_the_step_and_keeps_the_run(run, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process on Windows")
+def test_ctrl_c_keeps_the_run_when_the_reader_of_its_pipe_dies_too(run, monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as broken:
+        monkeypatch.setattr(sys, "stdout", broken)
+        model = fit(run, epochs=5, callbacks=[PressCtrlC()])
+        run.finish("Test accuracy: 12.0%", model)
+    assert "interrupted after 1 of 5 epochs" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process on Windows")
 def test_a_second_ctrl_c_stops_at_once(run):
     class PressTwice(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -102,8 +113,15 @@ def test_a_second_ctrl_c_stops_at_once(run):
         fit(run, callbacks=[PressTwice()])
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process on Windows")
+def test_a_run_that_is_stopped_again_after_its_training_is_marked_interrupted(run):
+    fit(run, epochs=5, callbacks=[PressCtrlC()])
+    written = json.loads((run.folder / "result.json").read_text())
+    assert (written["status"], written["steps"]) == ("interrupted", 13)
+
+
 def test_training_works_in_a_thread_where_signals_cannot_be_caught(run):
     thread = threading.Thread(target=fit, args=(run,))
     thread.start()
     thread.join()
-    assert run.recorder.epochs == 2
+    assert run.facts["epochs"] == 2
