@@ -13,7 +13,7 @@ Baseline  11.35 %: always answer 1, the most frequent digit. The MLP: 98.23 % wi
 Try next  --filters 8 8 8        With 1,978 parameters, a fortieth: how much of the accuracy do they buy?
           --kernel-size 1        What is left of a CNN whose kernels see no neighbours?
           --batch-norm           Does it learn more in its first epoch? What does a step cost now?
-Source    Document 003, Listing 3.17 and Table 3.2; document 000, section 4.
+Source    Document 003, Listings 3.17 and 3.18 (both break off; document 000, section 4, is whole) and Table 3.2.
 """
 
 from common import cli, device, mnist, plots, runs  # first: device starts TensorFlow without its log lines
@@ -38,17 +38,24 @@ def build_model(filters=FILTERS, kernel_size=KERNEL_SIZE, pool_size=POOL_SIZE, d
     With `batch_norm` the activation stands apart, after the normalisation of the maps, as the document teaches.
     """
     model = keras.Sequential([keras.Input((28, 28, 1))])
+    # With the defaults, each layer's output shape and parameters:
+    #   Conv2D 64 3x3 relu   (26, 26, 64)      640 = 64 x (3*3*1 + 1)
+    #   MaxPooling2D 2       (13, 13, 64)
+    #   Conv2D 64 3x3 relu   (11, 11, 64)   36,928 = 64 x (3*3*64 + 1)
+    #   MaxPooling2D 2       (5, 5, 64)     the odd row and column drop out
+    #   Conv2D 64 3x3 relu   (3, 3, 64)     36,928 = 64 x (3*3*64 + 1)
+    #   Flatten, Dropout     (576,)         576 = 3*3*64
+    #   Dense 10 softmax     (10,)           5,770 = 576 x 10 + 10
     for index, maps in enumerate(filters):
         if index:
-            model.add(layers.MaxPooling2D(pool_size))  # (13, 13, 64), then (5, 5, 64): the odd row and column drop out
-        # (26, 26, 64)  640 = 64 x (3*3*1 + 1); then (11, 11, 64) and (3, 3, 64), 36,928 = 64 x (3*3*64 + 1) each
+            model.add(layers.MaxPooling2D(pool_size))
         model.add(layers.Conv2D(maps, kernel_size, activation=None if batch_norm else "relu"))
         if batch_norm:
             model.add(layers.BatchNormalization())  # 4 numbers a map: mean and variance seen, scale and shift learned
             model.add(layers.Activation("relu"))
-    model.add(layers.Flatten())  # (576,)  3*3*64
-    model.add(layers.Dropout(dropout))  # (576,)
-    model.add(layers.Dense(mnist.NUM_CLASSES, activation="softmax"))  # (10,)  5,770 = 576 x 10 + 10
+    model.add(layers.Flatten())
+    model.add(layers.Dropout(dropout))
+    model.add(layers.Dense(mnist.NUM_CLASSES, activation="softmax"))
     return model
 
 
@@ -129,7 +136,7 @@ def main(argv=None):
         if isinstance(layer, kinds):
             maps[layer.name] = np.array(x[0])  # (26, 26, 64), (13, 13, 64) ...
     plots.kernels(run.folder / "kernels.png", model.layers[0].get_weights()[0], f"{digits.name}: first kernels")
-    title = f"{digits.name}: one digit, layer by layer"
+    title = f"{digits.name}: the first ten maps of each layer; bright is strong, black is 0"
     plots.feature_maps(run.folder / "feature_maps.png", digits.x_test[0], maps, title)
     if digits.name == "MNIST" and not args.limit:
         gain, share = 100 * (test_accuracy - MLP_ACCURACY), model.count_params() / MLP_PARAMETERS

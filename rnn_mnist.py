@@ -5,10 +5,13 @@ Idea      To this network a picture is a sequence: 28 time steps of 28 pixels. I
           LSTM and GRU add gates, which decide what to keep, so the first rows are not forgotten by the last.
 Model     SimpleRNN 256 with dropout 0.2, Dense 10 softmax; 75,530 parameters (--cell lstm 294,410, --cell gru 222,218).
 Run       python rnn_mnist.py
-          python rnn_mnist.py --cell lstm --optimizer adam --epochs 5
+          python rnn_mnist.py --cell lstm --optimizer adam --learning-rate 0.003 --epochs 7
           python rnn_mnist.py --listing rnn-16
           python rnn_mnist.py --compare --optimizer adam --epochs 3
-Expect    (to be measured)
+Expect    98.11 % +- 0.09 of the test images (mean and standard deviation of seeds 0, 1, 2) after 370 s of training on
+          2 cores of an AMD EPYC with TensorFlow 2.21.0 and Keras 3.15.1. The document prints 98.0 %.
+          --cell lstm --optimizer adam --learning-rate 0.003 --epochs 7: 99.16 %
+          It makes up its mind in the last five rows (beliefs.png): it was never asked before.
 Baseline  11.35 %: always answer 1, the most frequent digit.
 Try next  --bidirectional          Two readers, one from each end: what is the second one worth?
           --cell gru --units 32    How much memory does a digit need?
@@ -44,7 +47,8 @@ LISTINGS = {  # the documents' four; document 001's log shows 256 units and 5 ep
 }  # fmt: skip
 
 # One step of each cell, from the row x (28,) and the last state h (256,) to the next h. W is (28, 256), U (256, 256),
-# b (256,), every gate with its own; * multiplies number by number; sigmoid moves a gate from 0 (shut) to 1 (open).
+# b (256,), every gate with its own; * multiplies number by number; sigmoid moves a gate from 0 (shut) to 1 (open). The
+# letters are document 001's; document 003 has W and U the other way round.
 #
 # SimpleRNN   h = tanh(x W + h U + b)                                     72,960 = 256 x (28 + 256 + 1)
 #
@@ -114,14 +118,14 @@ def parse(argv):
     parser.add_argument("--bidirectional", action="store_true", help="read from both ends")
     parser.add_argument("--layers", type=count, default=1, metavar="N", help="recurrent layers (default %(default)s)")
     parser.add_argument("--units", type=count, default=UNITS, metavar="N", help="size of a state (default %(default)s)")
-    parser.add_argument("--activation", choices=cli.ACTIVATIONS, default=ACTIVATION, metavar="NAME",
+    parser.add_argument("--activation", type=str.lower, choices=cli.ACTIVATIONS, default=ACTIVATION, metavar="NAME",
                         help="of the state (default %(default)s)")
     cli.classifier_flags(parser, DROPOUT, OPTIMIZER)
     parser.add_argument("--unroll", action=argparse.BooleanOptionalAction, default=False,
                         help="28 copies of the cell in place of a loop (default no)")
     parser.add_argument("--steps", type=count, metavar="N",
                         help=f"in place of --epochs: N updates on the images in their order, a test every {TEST_EVERY}")
-    parser.add_argument("--compare", action="store_true", help="train the three cells with the same settings")
+    parser.add_argument("--compare", action="store_true", help="train all three cells alike (LSTM and GRU want adam)")
     parser.set_defaults(**LISTINGS[parser.parse_args(argv).listing])
     return parser.parse_args(argv)
 
@@ -188,7 +192,7 @@ def train(args):
     probabilities = model.predict(x_test, batch_size=1000, verbose=0)  # (10000, 10)
     plots.report(run.folder, digits, history, probabilities, test_loss, test_accuracy, args.cell)
     beliefs = belief_by_row(model, x_test[:500])  # (500, 28, 10)
-    title = f"{digits.name}, {args.cell}: what it believes after each row"
+    title = f"{digits.name}, {args.cell}: what it believes after each row (trained to answer after the last)"
     plots.beliefs(run.folder / "beliefs.png", digits.x_test[:500], digits.y_test[:500], beliefs, title)
     return run.finish(
         f"Test accuracy: {100 * test_accuracy:.1f}%",

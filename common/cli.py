@@ -97,7 +97,7 @@ def classifier_flags(parser, dropout, optimizer):
     """Add the flags that the three classifiers share, with the script's defaults."""
     parser.add_argument("--dropout", type=number(float, at_least=0, below=1), default=dropout, metavar="P",
                         help="share of a layer's inputs silenced in training (default %(default)s)")
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, default=optimizer, metavar="NAME",
+    parser.add_argument("--optimizer", type=str.lower, choices=OPTIMIZERS, default=optimizer, metavar="NAME",
                         help="how a gradient becomes an update (default %(default)s)")
     parser.add_argument("--learning-rate", type=number(float, above=0), metavar="X",
                         help="size of an update (default the optimizer's own: adam 0.001, sgd 0.01)")

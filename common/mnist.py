@@ -5,6 +5,7 @@ Source: document 003, Listing 3.6 (the sampler) and Figure 3.3 (one picture as M
 
 import gzip
 import hashlib
+import json
 import math
 import os
 import sys
@@ -75,6 +76,8 @@ def load_mnist(source=None, limit=None):
     elif source is None or source == "mnist":
         digits = _search(stand_in_allowed=source is None)
     else:
+        if not os.path.lexists(source):
+            raise cli.UserError(f"--data {source}: not there; it takes a path, or the word digits or mnist")
         digits = read(Path(source))
     return digits._replace(x_train=digits.x_train[:limit], y_train=digits.y_train[:limit])
 
@@ -128,7 +131,8 @@ def _read_npz(path):
     except Exception as error:  # zipfile, zlib and NumPy raise a dozen types for a damaged or foreign file
         if "Object arrays" in str(error):
             raise ValueError("holds pickled Python objects, which can run code when opened; refused unread") from None
-        raise ValueError(f"not an .npz file, or a damaged one ({error}); get it anew") from None
+        why = "" if "pickle" in str(error) else f" ({error})"  # NumPy suspects a pickle in whatever it does not know
+        raise ValueError(f"not an .npz file, or a damaged one{why}; IDX files are given by their folder") from None
     if len(arrays) < len(MNIST_SHA256):
         raise ValueError(f"holds the arrays {sorted(arrays)}, expected {list(MNIST_SHA256)}")
     return arrays
@@ -313,16 +317,19 @@ def main(argv=None):
     digits = load_mnist(args.data)
     folder = cli.new_folder("mnist", args.out)
     print(f"{digits.name} from {digits.origin}")
+    result = {"script": "mnist", "dataset": digits.name, "seed": args.seed}
     for part, labels in (("Train", digits.y_train), ("Test", digits.y_test)):
         counts = {digit: int(count) for digit, count in enumerate(np.bincount(labels, minlength=NUM_CLASSES))}
+        result[f"{part.lower()}_labels"] = counts
         print(f"{part} labels: {counts}")
+    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     chosen = np.random.default_rng(args.seed).integers(len(digits.x_train), size=25)
     plots.samples(folder / "samples.png", digits.x_train[chosen], digits.y_train[chosen], digits.name)
     plots.three_views(folder / "three_views.png", digits.x_train[chosen[0]], digits.y_train[chosen[0]], digits.name)
     print(f"Pictures: {cli.relative(folder)}")
     if args.show:
         plots.show(folder)
-    return {"folder": folder}
+    return {**result, "folder": folder}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from common import cli
 import numpy as np
 from matplotlib import get_data_path
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no notice about the font cache on the first run
 
@@ -97,7 +98,8 @@ def learning_curves(path, history, test_loss, test_accuracy, title):
             axes.plot(epochs, history[f"val_{name}"], marker=".", label="validation")
         axes.axhline(test, color="black", linestyle=":", label="test, after training")
         axes.set(xlabel="epoch", ylabel=name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set_xlim(0.5, len(epochs) + 0.5)
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=120)
@@ -114,28 +116,29 @@ def confusion(path, labels, predicted, title):
     axes = figure.subplots()
     # The colours are scaled to the mistakes: beside the diagonal, a hundred times theirs, all would look alike.
     colours = {"vmin": 0, "vmax": 2 * max(1, mistakes.max())}
-    ConfusionMatrixDisplay(counts).plot(ax=axes, cmap="Blues", colorbar=False, im_kw=colours)
-    axes.set(title=title, xlabel="the network says", ylabel="the digit is")
+    display = ConfusionMatrixDisplay(counts).plot(ax=axes, cmap="Blues", colorbar=False, im_kw=colours)
+    for count, text in zip(counts.flat, display.text_.flat, strict=True):
+        text.set_color("white" if count > colours["vmax"] / 2 else "black")
+    axes.set(title=f"{title}\n(colours scaled to the mistakes)", xlabel="the network says", ylabel="the digit is")
     figure.savefig(path, dpi=120)
 
 
 @_picture
 def worst_mistakes(path, images, labels, probabilities, title):
-    """Draw the 12 mistakes in which the true digit got the least probability, and what the network believed instead.
+    """Draw the 12 mistakes of which the network was surest, and the probability that it gave to each digit.
 
     `images` (count, 28, 28) uint8, `labels` (count,), `probabilities` (count, 10).
     """
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(probabilities[wrong, labels[wrong]])][:12]
+    worst = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:12]
     figure = Figure(figsize=(10, 8))
     figure.subplots_adjust(left=0.02, right=0.98, bottom=0.06, top=0.9, wspace=0.25, hspace=0.55)
-    figure.suptitle(f"{title}: the worst of {len(wrong):,} mistakes in {len(labels):,} images")
+    figure.suptitle(f"{title}: the surest of {len(wrong):,} mistakes in {len(labels):,} images")
     for index, axes in zip(worst, figure.subplots(4, 6).reshape(-1, 2), strict=False):
         axes[0].imshow(images[index], **GREYS)
         axes[0].set_title(f"is {labels[index]}, read as {predicted[index]}", fontsize=10)
-        colours = ["tab:green" if digit == labels[index] else "tab:red" for digit in range(10)]
-        axes[1].barh(range(10), probabilities[index], color=colours)
+        axes[1].barh(range(10), probabilities[index])
         axes[1].set(xlim=(0, 1), xticks=(0, 1), yticks=range(10), xlabel="probability")
         axes[1].tick_params(labelsize=7)
         axes[1].invert_yaxis()
@@ -191,9 +194,10 @@ def beliefs(path, images, labels, beliefs, title):
     left, right = figure.subfigures(1, 2, width_ratios=(2.2, 1))
     grid = left.subplots(3, 4, width_ratios=(1, 1.2, 1, 1.2)).reshape(-1, 2)
     for (picture, chart), image, label, belief in zip(grid, images, labels, beliefs, strict=False):
-        picture.imshow(image, aspect="auto", **GREYS)
-        picture.set(xticks=[], ylabel="row", title=f"a {label}")
+        picture.imshow(image, aspect="auto", extent=(0.5, 28.5, 28.5, 0.5), **GREYS)
+        picture.set(xticks=[], yticks=range(7, 29, 7), ylabel="row", title=f"a {label}", box_aspect=1)
         drawn = chart.imshow(belief, aspect="auto", cmap="viridis", vmin=0, vmax=1)
+        chart.set_box_aspect(1)
         chart.set(xticks=range(10), yticks=[], title="believed to be")
     for _, chart in grid[-2:]:
         chart.set_xlabel("digit")
@@ -201,7 +205,7 @@ def beliefs(path, images, labels, beliefs, title):
     axes = right.subplots()
     axes.plot(100 * np.mean(beliefs.argmax(axis=2) == labels[:, None], axis=0), np.arange(1, 29), marker=".")
     axes.invert_yaxis()
-    axes.set(xlabel=f"right so far, % of {len(labels):,} test images", ylabel="rows read", xlim=(0, 100))
+    axes.set(xlabel=f"right by then, % of {len(labels):,} test images", ylabel="rows read", xlim=(0, 100))
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
 
@@ -217,8 +221,9 @@ def comparison(path, results, title):
         "seconds of training": [result["seconds_training"] for result in results.values()],
     }
     for axes, (label, heights) in zip(figure.subplots(1, 3), bars.items(), strict=True):
-        axes.bar_label(axes.bar(list(results), heights), fmt="{:.1f}" if "%" in label else "{:,.0f}")
+        axes.bar_label(axes.bar(list(results), heights), fmt="{:,.0f}" if label == "parameters" else "{:,.1f}")
         axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(ylabel=label)
         axes.margins(y=0.15)
     figure.savefig(path, dpi=120)

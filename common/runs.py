@@ -101,7 +101,8 @@ class _Recorder(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        row = {"dataset": self.run.dataset, "epoch": epoch + 1, **logs}
+        steps = int(self.model.optimizer.iterations)  # tells an epoch that Ctrl-C cut short from a whole one
+        row = {"dataset": self.run.dataset, "epoch": epoch + 1, "steps": steps, **logs}
         with (self.run.folder / "history.csv").open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, row)
             if epoch == 0:

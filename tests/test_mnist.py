@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import http.server
+import json
 import os
 import re
 import socket
@@ -411,6 +412,8 @@ def test_the_sampler_counts_labels_and_draws_what_each_network_sees(capsys):
     printed = capsys.readouterr().out
     assert f"Train labels: {{0: {np.sum(digits.y_train == 0)}, 1: {np.sum(digits.y_train == 1)}," in printed
     assert f"9: {np.sum(digits.y_test == 9)}}}" in printed
+    written = json.loads((result["folder"] / "result.json").read_text())
+    assert written["test_labels"]["9"] == np.sum(digits.y_test == 9)
     assert {path.name for path in result["folder"].glob("*.png")} == {"samples.png", "three_views.png"}
 
 

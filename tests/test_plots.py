@@ -64,13 +64,26 @@ def test_every_picture_is_drawn(name, tmp_path, capsys):
         assert np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]]).min() > 250
 
 
-def test_the_worst_mistakes_are_those_with_the_least_belief_in_the_truth(tmp_path, monkeypatch):
+def test_the_worst_mistakes_are_those_the_network_is_surest_of(tmp_path, monkeypatch):
     believed = probabilities(DIGITS.y_train, 2)
-    believed[1, DIGITS.y_train[1]] = 0.001
+    believed[0] = 0.4 * believed[0] + 0.06
     shown = []
     monkeypatch.setattr("matplotlib.axes.Axes.imshow", lambda axes, image, **kwargs: shown.append(image))
     plots.worst_mistakes(tmp_path / "picture.png", DIGITS.x_train, DIGITS.y_train, believed, "title")
     np.testing.assert_array_equal(shown, DIGITS.x_train[[1, 0]])
+
+
+def test_every_count_in_the_confusion_matrix_can_be_read(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots.Figure, "savefig", lambda figure, path, dpi: drawn.append(figure))
+    predicted = DIGITS.y_train.copy()
+    predicted[:5] = 9
+    plots.confusion(tmp_path / "picture.png", DIGITS.y_train, predicted, "title")
+    axes = drawn[0].axes[0]
+    for text in axes.texts:
+        column, row = map(round, text.get_position())
+        shade = axes.images[0].cmap(axes.images[0].norm(axes.images[0].get_array()[row, column]))
+        assert (text.get_color() == "white") == (sum(shade[:3]) < 1.5)
 
 
 def test_the_diagram_has_letters_where_a_bare_machine_draws_boxes(tmp_path):

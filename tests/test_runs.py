@@ -54,7 +54,7 @@ def test_a_finished_run_leaves_result_and_history(run, capsys):
     with (run.folder / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert list(rows[0]) == ["dataset", "epoch", "accuracy", "loss", "val_accuracy", "val_loss"]
+    assert list(rows[0]) == ["dataset", "epoch", "steps", "accuracy", "loss", "val_accuracy", "val_loss"]
     assert rows[0]["dataset"] == DIGITS.name
     assert float(rows[1]["loss"]) < float(rows[0]["loss"])
 
