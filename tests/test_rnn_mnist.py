@@ -233,7 +233,7 @@ def test_the_card_tells_the_truth_about_mnist():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_gated_cells_reach_989_in_the_epochs_that_the_card_says(cell):
-    epochs = re.search(rf"--cell {cell} --optimizer adam --epochs (\d+): ([\d.]+) %", CARD)
-    result = rnn_mnist.main(["--data", "mnist", "--cell", cell, "--optimizer", "adam", "--epochs", epochs.group(1)])
-    assert 100 * result["test_accuracy"] >= 98.9
+def test_the_gated_cells_reach_what_the_card_says(cell):
+    flags, expected = re.search(rf"(--cell {cell} --optimizer adam .*?): ([\d.]+) %", CARD).groups()
+    result = rnn_mnist.main(["--data", "mnist", *flags.split()])
+    assert 100 * result["test_accuracy"] == pytest.approx(float(expected), abs=0.3)
