@@ -210,7 +210,7 @@ def compare(args):
     device.strategy(args.device)  # what is wrong with the flags is said before the folder is made
     mnist.num_train(len(mnist.load_mnist(args.data, args.limit).x_train), args.validation)
     folder = cli.new_folder("rnn_mnist", args.out)
-    runs.write_result(folder, {"script": "rnn_mnist", "status": "running"})
+    cli.write_result(folder, {"script": "rnn_mnist", "status": "running"})
     results = {}
     for cell in CELLS:
         own = {"cell": cell, "out": folder / cell, "show": False, "started": time.perf_counter()}
@@ -224,7 +224,7 @@ def compare(args):
     title = f"{last['dataset']}, {args.optimizer}, epochs: {last['epochs']}"
     plots.comparison(folder / "comparison.png", results, title)
     result = {"script": "rnn_mnist", "status": last["status"], "dataset": last["dataset"], "cells": results}
-    runs.write_result(folder, result)
+    cli.write_result(folder, result)
     print(f"{', '.join(results)} on {last['dataset']}: {cli.relative(folder)}")
     if args.show:
         plots.show(folder)

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import math
 import os
 import subprocess
@@ -132,6 +133,12 @@ def new_folder(script, out=None):
         raise UserError(f"{out or RUNS_DIR}: a file is in the way, or another run has just begun there") from None
     except OSError as error:
         raise UserError(f"cannot write to {out or RUNS_DIR} ({error.strerror}); name a folder with --out") from None
+
+
+def write_result(folder, facts):
+    """Write `facts` to result.json in `folder`; numbers that JSON does not know, such as a loss of nan, become null."""
+    facts = json.loads(json.dumps(facts, default=str), parse_constant=lambda name: None)
+    (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def relative(path):

@@ -5,7 +5,6 @@ Source: document 003, Listing 3.6 (the sampler) and Figure 3.3 (one picture as M
 
 import gzip
 import hashlib
-import json
 import math
 import os
 import sys
@@ -322,7 +321,7 @@ def main(argv=None):
         counts = {digit: int(count) for digit, count in enumerate(np.bincount(labels, minlength=NUM_CLASSES))}
         result[f"{part.lower()}_labels"] = counts
         print(f"{part} labels: {counts}")
-    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    cli.write_result(folder, result)
     chosen = np.random.default_rng(args.seed).integers(len(digits.x_train), size=25)
     plots.samples(folder / "samples.png", digits.x_train[chosen], digits.y_train[chosen], digits.name)
     plots.three_views(folder / "three_views.png", digits.x_train[chosen[0]], digits.y_train[chosen[0]], digits.name)

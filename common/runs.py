@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import json
 import os
 import platform
 import signal
@@ -44,7 +43,7 @@ class Run:
             "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy")}
             | {"python": platform.python_version()},
         }
-        write_result(self.folder, self.facts)
+        cli.write_result(self.folder, self.facts)
         print(
             f"{digits.name}: {len(digits.x_train):,} training and {len(digits.x_test):,} test images from "
             f"{digits.origin}; device {self.facts['device']}; seed {args.seed}",
@@ -63,7 +62,7 @@ class Run:
             "seconds_total": round(time.perf_counter() - self.args.started, 2),
             **{name: float(value) if hasattr(value, "dtype") else value for name, value in results.items()},
         }
-        write_result(self.folder, self.facts)
+        cli.write_result(self.folder, self.facts)
         parts = [headline if self.dataset == "MNIST" else f"{headline} on {self.dataset}"]
         if self.recorder.interrupted:
             parts.append(f"interrupted after {self.facts['epochs']} of {self.recorder.params['epochs']} epochs")
@@ -76,12 +75,6 @@ class Run:
         if self.args.show:
             plots.show(self.folder)
         return {**self.facts, "folder": self.folder}
-
-
-def write_result(folder, facts):
-    """Write `facts` to result.json in `folder`; numbers that JSON does not know, such as a loss of nan, become null."""
-    facts = json.loads(json.dumps(facts, default=str), parse_constant=lambda name: None)
-    (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -117,7 +110,7 @@ class _Recorder(keras.callbacks.Callback):
             "steps": steps,
             "seconds_training": round(time.perf_counter() - self._started, 2),
         }
-        write_result(self.run.folder, self.run.facts)
+        cli.write_result(self.run.folder, self.run.facts)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._default)
 
