@@ -48,13 +48,17 @@ def number(kind, at_least=-math.inf, above=-math.inf, below=math.inf):
     return parse
 
 
-def base_parser(doc):
-    """Return an ArgumentParser with the flags that even `python -m common.mnist` has; `doc` is its description."""
+def base_parser(doc, images=True):
+    """Return an ArgumentParser with the flags that even `python -m common.mnist` has; `doc` is its description.
+
+    A script that needs no `images` has no --data.
+    """
     base = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     base.set_defaults(started=time.perf_counter())
-    base.add_argument("--data", metavar="PATH",
-                      help="an .npz file, a folder with the four IDX files, the word digits (the bundled stand-in) or "
-                           "the word mnist (no stand-in); default: found or downloaded by itself")
+    if images:
+        base.add_argument("--data", metavar="PATH",
+                          help="an .npz file, a folder with the four IDX files, the word digits (the bundled stand-in) "
+                               "or the word mnist (no stand-in); default: found or downloaded by itself")
     base.add_argument("--seed", type=number(int, at_least=0, below=2**32), default=0, metavar="N",
                       help="one number fixes everything random (default %(default)s)")
     base.add_argument("--out", metavar="DIR", help="new folder for this run's files (default runs/<script>/<number>)")
@@ -63,19 +67,21 @@ def base_parser(doc):
     return base
 
 
-def parser(doc, batch_size, epochs=None, steps=None):
+def parser(doc, batch_size, epochs=None, steps=None, images=True):
     """Return an ArgumentParser with the flags of every script, to which it adds its own.
 
     `doc` is the script's docstring. Give either `epochs` (passes over the data) or `steps` (updates of the weights).
+    A script that needs no `images` has neither --data nor --limit.
     """
-    shared = base_parser(doc)
+    shared = base_parser(doc, images)
     count = number(int, at_least=1)
     length, meaning = ("epochs", "passes over the training images") if epochs else ("steps", "updates of the weights")
     shared.add_argument(f"--{length}", type=count, default=epochs or steps, metavar="N",
                         help=f"{meaning} (default %(default)s)")
     shared.add_argument("--batch-size", type=count, default=batch_size, metavar="N",
                         help="examples per update of the weights (default %(default)s)")
-    shared.add_argument("--limit", type=count, metavar="N", help="only the first N training images (default all)")
+    if images:
+        shared.add_argument("--limit", type=count, metavar="N", help="only the first N training images (default all)")
     shared.add_argument("--device", choices=("auto", "cpu", "gpu", "tpu"), default="auto",
                         help="processor to train on (default %(default)s: a GPU where there is one)")
     return shared

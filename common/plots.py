@@ -20,7 +20,7 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no notice about the f
 GREYS = {"cmap": "gray", "vmin": 0, "vmax": 255}
 
 
-def _picture(draw):
+def picture(draw):
     """Let `draw(path, ...)` fail in one line."""
 
     @functools.wraps(draw)
@@ -33,7 +33,7 @@ def _picture(draw):
     return guarded
 
 
-@_picture
+@picture
 def diagram(path, model):
     """Draw a Keras model's layers and shapes.
 
@@ -86,7 +86,7 @@ def report(folder, digits, history, probabilities, test_loss, test_accuracy, net
     worst_mistakes(folder / "worst_mistakes.png", digits.x_test, digits.y_test, probabilities, title)
 
 
-@_picture
+@picture
 def learning_curves(path, history, test_loss, test_accuracy, title):
     """Draw `history` (Keras's dict of one value per epoch): loss and accuracy, with the test set's as a dotted line."""
     figure = Figure(figsize=(10, 4.3), layout="constrained")
@@ -105,7 +105,7 @@ def learning_curves(path, history, test_loss, test_accuracy, title):
     figure.savefig(path, dpi=120)
 
 
-@_picture
+@picture
 def confusion(path, labels, predicted, title):
     """Draw how often each digit (`labels`, (count,)) was taken for which (`predicted`, (count,))."""
     from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
@@ -123,7 +123,7 @@ def confusion(path, labels, predicted, title):
     figure.savefig(path, dpi=120)
 
 
-@_picture
+@picture
 def worst_mistakes(path, images, labels, probabilities, title):
     """Draw the 12 mistakes of which the network was surest, and the probability that it gave to each digit.
 
@@ -149,7 +149,7 @@ def worst_mistakes(path, images, labels, probabilities, title):
     figure.savefig(path, dpi=120)
 
 
-@_picture
+@picture
 def kernels(path, weights, title):
     """Draw a convolution's kernels for its first input channel; `weights` is (rows, columns, channels, filters)."""
     shown = np.moveaxis(weights[:, :, 0, :64], -1, 0)
@@ -165,7 +165,7 @@ def kernels(path, weights, title):
     figure.savefig(path, dpi=120)
 
 
-@_picture
+@picture
 def feature_maps(path, image, maps, title):
     """Draw one image (28, 28) and the first ten maps after each layer; `maps` is {layer: (rows, columns, filters)}."""
     figure = Figure(figsize=(10, 1.05 * len(maps) + 1.6), layout="constrained")
@@ -183,7 +183,7 @@ def feature_maps(path, image, maps, title):
     figure.savefig(path, dpi=120)
 
 
-@_picture
+@picture
 def beliefs(path, images, labels, beliefs, title):
     """Draw what a network believes after each row of six digits, and how often it is right by then.
 
@@ -210,7 +210,7 @@ def beliefs(path, images, labels, beliefs, title):
     figure.savefig(path, dpi=120)
 
 
-@_picture
+@picture
 def comparison(path, results, title):
     """Draw test accuracy, parameters and training time of several runs side by side; `results` is {name: result}."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -229,7 +229,7 @@ def comparison(path, results, title):
     figure.savefig(path, dpi=120)
 
 
-@_picture
+@picture
 def samples(path, images, labels, title):
     """Draw 25 images (25, 28, 28) uint8 in a 5 x 5 grid, each with its label."""
     figure = Figure(figsize=(5, 5.6), layout="constrained")
@@ -241,7 +241,7 @@ def samples(path, images, labels, title):
     figure.savefig(path, dpi=120)
 
 
-@_picture
+@picture
 def three_views(path, image, label, title):
     """Draw one image (28, 28) uint8 as an MLP, a CNN and an RNN take it in (document 003, Figure 3.3)."""
     figure = Figure(figsize=(10, 4.6), layout="constrained")

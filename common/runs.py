@@ -11,7 +11,7 @@ import threading
 import time
 from importlib.metadata import version
 
-from common import cli, device, plots
+from common import cli, device, mnist, plots
 
 from tensorflow import keras
 
@@ -19,23 +19,29 @@ from tensorflow import keras
 class Run:
     """A folder of its own, and the facts about the run that end up in the folder's result.json."""
 
-    def __init__(self, script, args, strategy, digits):
+    def __init__(self, script, args, strategy, data, about=""):
         """Claim the folder and print the first line: data, device, seed.
+
+        `data` is a mnist.Digits, and history.csv has a row per epoch; or it is the name of other data, with what to say
+        `about` them, and history.csv has a row per step.
 
         Raises cli.UserError where the folder cannot be had.
         """
-        self.args, self.dataset = args, digits.name
+        images = {}
+        if isinstance(data, mnist.Digits):
+            images = {"data_origin": data.origin, "train_images": len(data.x_train), "test_images": len(data.x_test)}
+            about = "{train_images:,} training and {test_images:,} test images from {data_origin}".format(**images)
+            data = data.name
+        self.args, self.dataset, self.stand_in = args, data, bool(images) and data != "MNIST"
         self.folder = cli.new_folder(script, args.out)
-        self.recorder = _Recorder(self)
+        self.recorder = _Recorder(self, every_step=not images)
         self.callbacks = [self.recorder]
         self.verbose = 1 if sys.stdout.isatty() else 2  # Keras's moving bar, or a line an epoch where no one watches
         self.facts = {
             "script": script,
             "status": "running",
-            "dataset": digits.name,
-            "data_origin": digits.origin,
-            "train_images": len(digits.x_train),
-            "test_images": len(digits.x_test),
+            "dataset": data,
+            **images,
             "seed": args.seed,
             "device": device.describe(strategy),
             "replicas": strategy.num_replicas_in_sync,
@@ -44,11 +50,7 @@ class Run:
             | {"python": platform.python_version()},
         }
         cli.write_result(self.folder, self.facts)
-        print(
-            f"{digits.name}: {len(digits.x_train):,} training and {len(digits.x_test):,} test images from "
-            f"{digits.origin}; device {self.facts['device']}; seed {args.seed}",
-            flush=True,
-        )
+        print(f"{data}: {about}; device {self.facts['device']}; seed {args.seed}", flush=True)
 
     def finish(self, headline, model, **results):
         """Write result.json, print the closing line, open the pictures if asked to; return the result as a dict.
@@ -63,9 +65,11 @@ class Run:
             **{name: float(value) if hasattr(value, "dtype") else value for name, value in results.items()},
         }
         cli.write_result(self.folder, self.facts)
-        parts = [headline if self.dataset == "MNIST" else f"{headline} on {self.dataset}"]
+        parts = [f"{headline} on {self.dataset}" if self.stand_in else headline]
         if self.recorder.interrupted:
-            parts.append(f"interrupted after {self.facts['epochs']} of {self.recorder.params['epochs']} epochs")
+            steps = getattr(self.args, "steps", None)
+            aim = f"{steps} steps" if steps else f"{self.recorder.params['epochs']} epochs"
+            parts.append(f"interrupted after {self.facts['steps' if steps else 'epochs']} of {aim}")
         if "baseline" in results:
             parts.append(f"baseline {100 * results['baseline']:.2f}%")
         parts.append(f"{self.facts['parameters']:,} parameters")
@@ -80,12 +84,13 @@ class Run:
 class _Recorder(keras.callbacks.Callback):
     """Write history.csv, time the training, and take Ctrl-C as a request to stop after the step at hand.
 
-    So `fit` returns as usual and the script goes on to save what was learned. A second Ctrl-C stops at once.
+    So `fit` returns as usual and the script goes on to save what was learned. A second Ctrl-C stops at once. Of several
+    trainings the first is recorded.
     """
 
-    def __init__(self, run):
+    def __init__(self, run, every_step):
         super().__init__()
-        self.run = run
+        self.run, self.every_step = run, every_step
         self.interrupted = False
 
     def on_train_begin(self, logs=None):
@@ -94,22 +99,33 @@ class _Recorder(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        steps = int(self.model.optimizer.iterations)  # tells an epoch that Ctrl-C cut short from a whole one
-        row = {"dataset": self.run.dataset, "epoch": epoch + 1, "steps": steps, **logs}
-        with (self.run.folder / "history.csv").open("a", newline="", encoding="utf-8") as file:
+        if not self.every_step:
+            steps = int(self.model.optimizer.iterations)  # tells an epoch that Ctrl-C cut short from a whole one
+            self._write({"dataset": self.run.dataset, "epoch": epoch + 1, "steps": steps, **logs})
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.every_step and "steps" not in self.run.facts:
+            self._write({"dataset": self.run.dataset, "step": batch + 1, **logs})
+
+    def _write(self, row):
+        path = self.run.folder / "history.csv"
+        begun = path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, row)
-            if epoch == 0:
+            if not begun:
                 writer.writeheader()
             writer.writerow(row)
 
     def on_train_end(self, logs=None):
         steps = int(self.model.optimizer.iterations)
-        self.run.facts |= {
-            "status": "interrupted" if self.interrupted else "trained",
+        trained = {
             "epochs": steps // self.params["steps"],  # whole passes over the data
             "steps": steps,
             "seconds_training": round(time.perf_counter() - self._started, 2),
         }
+        if "steps" not in self.run.facts:
+            self.run.facts |= trained
+        self.run.facts["status"] = "interrupted" if self.interrupted else "trained"
         cli.write_result(self.run.folder, self.run.facts)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._default)

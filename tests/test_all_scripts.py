@@ -21,9 +21,11 @@ SHORT = {  # a few seconds of each script
     "mlp_mnist": ["--data", "digits", "--limit", "200", "--epochs", "2"],
     "cnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--filters", "8", "8"],
     "rnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--units", "16"],
+    "lstm_regressor": ["--steps", "12", "--units", "4"],
 }
-SHARED_FLAGS = ["--batch-size", "--seed", "--data", "--limit", "--device", "--out", "--show", "--verbose"]
+SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--out", "--show", "--verbose"]
 every_script = pytest.mark.parametrize("script", SCRIPTS)
+every_script_with_digits = pytest.mark.parametrize("script", [name for name in SHORT if "--data" in SHORT[name]])
 
 
 def shell(script, *argv, cwd=None, **env):
@@ -48,10 +50,11 @@ def test_a_run_elsewhere_is_tidy_from_the_first_line_to_the_last(script, tmp_pat
     run = shell(script, *SHORT[script], "--out", "out", "--seed", "7", cwd=tmp_path, HOME=str(tmp_path / "home"))
     assert run.returncode == 0, run.stdout
     first, *_, last = run.stdout.splitlines()
-    assert "scikit-learn digits (not MNIST)" in first
+    if "--data" in SHORT[script]:
+        assert "scikit-learn digits (not MNIST)" in first
+        assert "scikit-learn digits (not MNIST)" in last
     assert "device cpu" in first or "device gpu" in first
     assert first.endswith("seed 7")
-    assert "scikit-learn digits (not MNIST)" in last
     assert last.endswith(" | out")
     assert not re.search(r"[\x08\x1b\r]", run.stdout), "control characters in a pipe"
     assert not re.search(r"(?i)warning|cuda|oneDNN|deprecat", run.stdout), run.stdout
@@ -67,7 +70,8 @@ def test_help_shows_the_card_and_every_flag(script, capsys):
         importlib.import_module(script).main(["--help"])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
-    for word in ("Idea", "Model", "Run", "Expect", "Baseline", "Try next", "Source", *SHARED_FLAGS):
+    of_images = ["--data", "--limit"] if "--data" in SHORT[script] else []
+    for word in ("Idea", "Model", "Run", "Expect", "Baseline", "Try next", "Source", *SHARED_FLAGS, *of_images):
         assert word in printed
     assert re.search(r"--(epochs|steps) N", printed)
     assert "None" not in printed
@@ -118,14 +122,21 @@ def test_ctrl_c_keeps_what_was_learned_and_exits_130(script, tmp_path):
     assert "Traceback" not in (tmp_path / "printed").read_text()
 
 
-@every_script
-def test_bad_data_device_and_folder_are_refused_before_training(script, tmp_path):
+@every_script_with_digits
+def test_bad_data_are_refused_before_training(script, tmp_path):
     main = importlib.import_module(script).main
     (tmp_path / "bad.npz").write_bytes(b"PK\3\4 cut short")
+    for data, message in (("bad.npz", "bad.npz: not an .npz file, or a damaged one"), ("nowhere", "nowhere: ")):
+        with pytest.raises(cli.UserError, match=message):
+            main([*SHORT[script], "--data", str(tmp_path / data)])
+    assert not cli.RUNS_DIR.exists()
+
+
+@every_script
+def test_a_bad_device_or_folder_is_refused_before_training(script, tmp_path):
+    main = importlib.import_module(script).main
     (tmp_path / "file").write_text("mine")
     for argv, message in (
-        (["--data", str(tmp_path / "bad.npz")], r"bad.npz: not an .npz file, or a damaged one"),
-        (["--data", str(tmp_path / "nowhere")], "nowhere: "),
         (["--device", "tpu"], "finds no tpu here"),
         (["--out", str(tmp_path / "file")], "a file is in the way"),
     ):

@@ -1,0 +1,227 @@
+"""A stateful LSTM reads sin(x) and says cos(x), though no value of the sine tells which cosine goes with it.
+
+Idea      A sine of 0.5 on the way up has the cosine +0.87, on the way down -0.87: only memory tells which. This LSTM
+          keeps its memory, the state, from one window of 20 steps to the next, so one long wave passes through it.
+Model     LSTM 20 with state, Dense 1 at every time step; 1,781 parameters.
+Run       python lstm_regressor.py
+          python lstm_regressor.py --stateless --frequency 0.5 1 1.5 3
+Expect    The worst cost of the last 100 batches, seeds 0 to 4, after 5 s of training on 2 cores of an AMD EPYC with
+          TensorFlow 2.21.0 and Keras 3.15.1:                      0.0021 0.0032 0.0075 0.0018 0.0062
+          with gradients as long as they come (--clip-norm 1000):  0.0024 0.0062 0.0069 0.0119 0.0057
+          the document's loop, which moves its own state:          0.2365 0.0258 0.0010 0.0323 0.5317
+          The twin without state stays at 0.08, for it starts every window with an error of 0.5.
+          Later, at its own frequency, it holds (cost 0.0019, seed 0); at half of it 0.0898, at twice 0.2081.
+Baseline  0.5: the mean of cos(x)^2, the least cost without memory, which can say nothing better than 0.
+Try next  --stateless              The twin forgets after every window. At which of its 20 steps does that cost most?
+          --cell simple_rnn        Does so short a memory need gates?
+          --time-steps 5           Gradients reach back five steps, the state does not end there. Is that enough?
+Source    Document 004, Regressor.
+"""
+
+import sys
+
+from common import cli, device, plots, runs, waves  # first: device starts TensorFlow without its log lines
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+from tensorflow.keras import layers
+
+STEPS = 501  # batches, one update each
+BATCH_SIZE = 50  # windows side by side, each at another place of the wave
+TIME_STEPS = 20  # points in a window: as far back as a gradient reaches
+UNITS = 20  # numbers in the state h, and as many in the cell c
+CELL = "lstm"
+LEARNING_RATE = 0.006
+CLIP_NORM = 1.0  # a longer gradient is cut to this length: the documents' cure for exploding gradients
+SAMPLING = 10 * np.pi  # points in a stretch of x of length 1, so one period has 197 of them, ten windows
+FREQUENCIES = (0.5, 1.0, 2.0)  # of the waves after the training, as multiples of the one trained on
+SHOW_EVERY = 10  # batches between two printed costs, and between two frames of the animation
+SHOWN = 10  # windows in a frame, side by side: a whole period
+
+CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+
+# What stateful=True asks of you:
+# - Row i of a batch goes on where row i of the batch before stopped: the layer starts it with the state it had there.
+#   So batches come in their order (shuffle=False) and keep one size, which stands in keras.Input(batch_shape=...).
+# - EVERY call of the model moves the state: fit, predict, evaluate, validation data. The document predicts each window
+#   once more to draw it, so the next one meets a state that is a window ahead: out of phase, and the cost jumps.
+#   Here the training step hands out the prediction it made anyway, and `run_on` puts the state back.
+# - To start anew, call reset_state() of the layer; the model has no such method. A saved model has no state.
+
+
+class Regressor(keras.Sequential):
+    """A Sequential model whose training step also hands out its prediction, so that nobody has to ask again."""
+
+    def train_step(self, data):
+        """Update the weights from x and y, both (50, 20, 1), as Keras's own train_step does."""
+        x, y = data
+        with tf.GradientTape() as tape:
+            prediction = self(x, training=True)  # (50, 20, 1), and the state moves on by one window
+            cost = self.compute_loss(y=y, y_pred=prediction)  # mean of (prediction - y)^2
+        gradients = tape.gradient(cost, self.trainable_variables)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return {"cost": cost, "prediction": prediction}  # of this batch: the callbacks receive them
+
+
+def build_model(batch_size=BATCH_SIZE, time_steps=TIME_STEPS, units=UNITS, cell=CELL, stateful=True):
+    """Return the network: sines (batch_size, time_steps, 1) to cosines of the same shape (document 004, Regressor)."""
+    return Regressor([
+        keras.Input(batch_shape=(batch_size, time_steps, 1)),
+        CELLS[cell](units, return_sequences=True, stateful=stateful),  # (50, 20, 20)  1,760 = 4 x 20 x (1 + 20 + 1)
+        layers.TimeDistributed(layers.Dense(1)),  # (50, 20, 1)  21 = 20 x 1 + 1, the same ones at every time step
+    ])  # fmt: skip
+
+
+def windows(steps=STEPS, batch_size=BATCH_SIZE, time_steps=TIME_STEPS):
+    """Return x of every batch, (steps, batch_size, time_steps).
+
+    Row i of the first batch is the i-th window of the wave; in the next batch it is the window after that.
+    """
+    starts = time_steps * (np.arange(steps)[:, None] + np.arange(batch_size))  # (steps, batch_size)
+    return (starts[:, :, None] + np.arange(time_steps)) / SAMPLING
+
+
+class Watch(keras.callbacks.Callback):
+    """Keep every batch's cost and prediction; print the cost now and then, on one moving line in a terminal."""
+
+    def __init__(self, name, x, draw=None):
+        super().__init__()
+        self.name, self.x, self.draw = name, x, draw
+        self.costs, self.predictions = [], []  # (steps,), (steps, batch_size, time_steps)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.predictions.append(logs.pop("prediction")[:, :, 0])  # out of logs: history.csv takes the numbers
+        self.costs.append(logs["cost"])
+        if batch % SHOW_EVERY == 0:
+            end = "\r" if sys.stdout.isatty() else "\n"
+            print(f"{self.name}: batch {batch:4d}, cost {logs['cost']:.4f}", end=end, flush=True)
+            if self.draw:
+                self.draw(*self.frame(batch))
+
+    def on_train_end(self, logs=None):
+        if sys.stdout.isatty():
+            print()
+
+    def frame(self, batch):
+        """Return what a picture shows of a batch: x and prediction, each (10, time_steps), and a title."""
+        title = f"{self.name}: batch {batch}, cost {self.costs[batch]:.4f}"
+        return self.x[batch, :SHOWN], self.predictions[batch][:SHOWN], title
+
+    def results(self):
+        """Return what result.json says of a network, and its mean squared error at each position of a window."""
+        last = np.array(self.predictions[-100:]) - np.cos(self.x[: len(self.costs)][-100:])
+        errors = np.mean(last**2, axis=(0, 1))  # (time_steps,)
+        worst = max(self.costs[-100:])
+        return {"worst_cost_last_100": worst, "final_cost": self.costs[-1], "cost_at_first_step": errors[0]}, errors
+
+
+def run_on(model, x, frequency, length=30):
+    """Return where the wave goes from `x` (batch_size,) on and what the network says of it, both (batch_size, points).
+
+    `length` windows follow, at `frequency` times the trained one. The network learns nothing, and finds its state as
+    it was.
+    """
+    time_steps = model.input_shape[1]
+    x = x[:, None] + frequency * np.arange(1, length * time_steps + 1) / SAMPLING
+    before = [state.numpy() for state in model.layers[0].states]
+    predictions = [model.predict_on_batch(np.sin(part)[:, :, None])[:, :, 0] for part in np.split(x, length, axis=1)]
+    for state, value in zip(model.layers[0].states, before, strict=True):
+        state.assign(value)
+    return x, np.concatenate(predictions, axis=1)
+
+
+def parse(argv):
+    """Return the command line as a namespace; its defaults are the constants above."""
+    parser = cli.parser(__doc__, batch_size=BATCH_SIZE, steps=STEPS, images=False)
+    count, positive = cli.number(int, at_least=1), cli.number(float, above=0)
+    parser.add_argument("--cell", choices=CELLS, default=CELL, help="what a time step does (default %(default)s)")
+    parser.add_argument("--units", type=count, default=UNITS, metavar="N", help="size of a state (default %(default)s)")
+    parser.add_argument("--time-steps", type=count, default=TIME_STEPS, metavar="N",
+                        help="points in a window (default %(default)s)")
+    parser.add_argument("--learning-rate", type=positive, default=LEARNING_RATE, metavar="X",
+                        help="size of an update (default %(default)s)")
+    parser.add_argument("--clip-norm", type=positive, default=CLIP_NORM, metavar="X",
+                        help="greatest length of a gradient (default %(default)s)")
+    parser.add_argument("--stateless", action="store_true", help="train a twin without state too, and compare")
+    parser.add_argument("--frequency", type=positive, nargs="+", default=FREQUENCIES, metavar="F",
+                        help="of the waves after the training, as multiples (default 0.5 1 2)")
+    return parser.parse_args(argv)
+
+
+def train(model, x, args, callbacks):
+    """Train `model` on the batches of `x` (steps, batch_size, time_steps), each once and in its order."""
+    examples = x.reshape(-1, args.time_steps, 1)  # (25050, 20, 1): batch after batch
+    model.compile(
+        loss="mse",  # the mean of (prediction - cos)^2
+        optimizer=keras.optimizers.Adam(args.learning_rate, clipnorm=args.clip_norm),
+    )
+    model.fit(
+        np.sin(examples),
+        np.cos(examples),
+        batch_size=args.batch_size,
+        shuffle=False,  # row i goes on where it stopped
+        verbose=0,
+        callbacks=callbacks,
+    )
+
+
+def main(argv=None):
+    """Train on one long wave, then follow others; return the content of result.json, with the run's folder."""
+    args = parse(argv)
+    strategy = device.strategy(args.device)
+    shape = (args.batch_size, args.time_steps, args.units, args.cell)
+
+    # 1. Data: a wave, cut into windows
+    x = windows(args.steps, args.batch_size, args.time_steps)  # (501, 50, 20)
+    bound = np.mean(np.cos(x) ** 2)  # 0.5: a sine has two cosines, +c and -c; without memory the best answer is 0
+
+    # 2. Model
+    about = f"{args.steps:,} batches of {args.batch_size} windows of {args.time_steps} steps"
+    run = runs.Run("lstm_regressor", args, strategy, "sine wave", about)
+    keras.utils.set_random_seed(args.seed)
+    model = build_model(*shape)
+    model.summary()
+    plots.diagram(run.folder / "model.png", model)
+
+    # 3. Train. Ctrl-C ends the training early and goes on with what was learned.
+    draw = waves.window() if args.show else None
+    watched = [Watch("stateful", x, draw)]
+    train(model, x, args, [*watched, *run.callbacks])  # history.csv, the time, Ctrl-C
+    plain = keras.Sequential([keras.Input(batch_shape=model.input_shape), *model.layers])
+    plain.save(run.folder / "model.keras")  # which loads without this file's class Regressor
+    if args.stateless and not run.recorder.interrupted:
+        keras.utils.set_random_seed(args.seed)  # the same weights to begin with
+        watched.append(Watch("stateless", x, draw))
+        train(build_model(*shape, stateful=False), x, args, [watched[1], *run.callbacks])
+
+    # 4. Evaluate: the worst of the last batches tells of a state that is out of phase now and then; a mean would not.
+    results, errors = {}, {}
+    for watch in watched:
+        results[watch.name], errors[watch.name] = watch.results()
+        print(f"{watch.name}: worst cost of the last 100 batches {results[watch.name]['worst_cost_last_100']:.4f}, "
+              f"at the first step of a window {results[watch.name]['cost_at_first_step']:.4f}")
+    x_end = x[len(watched[0].costs) - 1, :, -1]  # (50,): where each row has stopped
+    unseen = {frequency: run_on(model, x_end, frequency) for frequency in args.frequency}
+    costs = {frequency: np.mean((prediction - np.cos(x)) ** 2) for frequency, (x, prediction) in unseen.items()}
+    for frequency, cost in costs.items():
+        print(f"the wave goes on at {frequency:g} times its frequency: cost {cost:.4f}")
+
+    # 5. Show
+    *last, title = watched[0].frame(len(watched[0].costs) - 1)
+    waves.learned(run.folder / "regressor.png", *last, {w.name: w.costs for w in watched}, errors, bound, title)
+    waves.unseen(run.folder / "unseen.png", unseen, costs)
+    waves.animation(run.folder / "regressor.gif", map(watched[0].frame, range(0, len(watched[0].costs), SHOW_EVERY)))
+    worst = results["stateful"]["worst_cost_last_100"]
+    return run.finish(
+        f"Worst cost of the last 100 batches: {worst:.4f} (without memory at least {bound:.1f})",
+        model,
+        memoryless_bound=bound,
+        cost_by_frequency=costs,
+        **results.pop("stateful"),
+        **results,
+    )
+
+
+if __name__ == "__main__":
+    cli.launch(main)
