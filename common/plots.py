@@ -12,6 +12,7 @@ from common import cli
 
 import numpy as np
 from matplotlib import get_data_path
+from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -260,6 +261,19 @@ def three_views(path, image, label, title):
     sequence.set(title="RNN: (28, 28), one row a time step", xlabel="feature: column", ylabel="time step: row")
     sequence.set_yticks(np.arange(0, 28, 5) * 3 + 0.5, np.arange(0, 28, 5))
     figure.savefig(path, dpi=120)
+
+
+@picture
+def animation(path, prepare, frames, figsize):
+    """Write a GIF, ten frames a second; `prepare(figure)` returns draw(...), called with each of `frames`, tuples."""
+    figure = Figure(figsize=figsize, layout="constrained")
+    draw = prepare(figure)
+    writer = PillowWriter(fps=10)
+    with writer.saving(figure, path, dpi=80):
+        for frame in frames:
+            draw(*frame)
+            writer.grab_frame()
+            figure.set_layout_engine("none")  # the first frame's layout stays: anew each time takes longer
 
 
 def show(folder):

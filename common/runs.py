@@ -68,8 +68,9 @@ class Run:
         parts = [f"{headline} on {self.dataset}" if self.stand_in else headline]
         if self.recorder.interrupted:
             steps = getattr(self.args, "steps", None)
-            aim = f"{steps} steps" if steps else f"{self.recorder.params['epochs']} epochs"
-            parts.append(f"interrupted after {self.facts['steps' if steps else 'epochs']} of {aim}")
+            unit, aim = ("steps", steps) if steps else ("epochs", self.recorder.params["epochs"])
+            done = f"{self.facts[unit]} of {aim} {unit}" if self.facts[unit] < aim else "its training"
+            parts.append(f"interrupted after {done}")
         if "baseline" in results:
             parts.append(f"baseline {100 * results['baseline']:.2f}%")
         parts.append(f"{self.facts['parameters']:,} parameters")
@@ -118,13 +119,10 @@ class _Recorder(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         steps = int(self.model.optimizer.iterations)
-        trained = {
-            "epochs": steps // self.params["steps"],  # whole passes over the data
-            "steps": steps,
-            "seconds_training": round(time.perf_counter() - self._started, 2),
-        }
         if "steps" not in self.run.facts:
-            self.run.facts |= trained
+            if not self.every_step:
+                self.run.facts["epochs"] = steps // self.params["steps"]  # whole ones
+            self.run.facts |= {"steps": steps, "seconds_training": round(time.perf_counter() - self._started, 2)}
         self.run.facts["status"] = "interrupted" if self.interrupted else "trained"
         cli.write_result(self.run.folder, self.run.facts)
         if threading.current_thread() is threading.main_thread():

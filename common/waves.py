@@ -1,16 +1,16 @@
 """The pictures of the regressor: arrays in, picture file out, or a window that shows the training as it goes."""
 
+import contextlib
 import sys
 
 from common import plots
 
 import numpy as np
-from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 
-def _frame(figure):
+def frame(figure):
     """Prepare `figure` and return draw(x, prediction, title), both arrays (windows, time_steps), one under another."""
     axes = figure.subplots()
     (truth,) = axes.plot([], [], color="red", label="cos(x)")
@@ -21,24 +21,11 @@ def _frame(figure):
     def draw(x, prediction, title):
         truth.set_data(x.ravel(), np.cos(x).ravel())
         answer.set_data(x.ravel(), prediction.ravel())
-        axes.set(xlim=(x.min(), x.max()), title=title)
+        axes.set(xlim=(x.min(), max(x.max(), x.min() + 1e-3)), title=title)  # one point is a stretch, too
         axes.set_xticks(x[:, 0], minor=True)
         axes.grid(axis="x", which="minor", alpha=0.4)  # where a window begins
 
     return draw
-
-
-@plots.picture
-def animation(path, frames):
-    """Write a GIF, ten frames a second; `frames` yields x and prediction, (windows, time_steps) each, and a title."""
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    draw = _frame(figure)
-    writer = PillowWriter(fps=10)
-    with writer.saving(figure, path, dpi=80):
-        for frame in frames:
-            draw(*frame)
-            writer.grab_frame()
-            figure.set_layout_engine("none")  # the first frame's layout stays: anew each time takes longer
 
 
 def window():
@@ -50,33 +37,33 @@ def window():
         figure = plt.figure("training", figsize=(9, 4.5), layout="constrained")
         if matplotlib.get_backend().lower() == "agg":
             raise RuntimeError("no display")
-        draw = _frame(figure)
+        draw = frame(figure)
         figure.show()
     except Exception as error:
         print(f"note: the training is not shown live ({error})", file=sys.stderr)
-        plt.close("all")
+        plt.close("training")
         return lambda x, prediction, title: None
 
     def update(*frame):
-        if plt.fignum_exists(figure.number):
-            draw(*frame)
-            figure.canvas.draw()
-            figure.canvas.flush_events()
+        if plt.fignum_exists("training"):
+            with contextlib.suppress(Exception):  # closed while it is drawn; training goes on
+                draw(*frame)
+                figure.canvas.draw()
+                figure.canvas.flush_events()
 
     return update
 
 
 @plots.picture
-def learned(path, x, prediction, costs, errors, bound, title):
+def learned(path, last, costs, errors, bound):
     """Draw the last fit, the cost of every batch, and the error at each position inside a window.
 
-    `x` and `prediction` (windows, time_steps); `costs` and `errors` are {network: (steps,) or (time_steps,)}; `bound`
-    is the least cost without memory.
+    `last` is a frame: x and prediction, (windows, time_steps) each, and a title; `costs` {network: (steps,)}, `errors`
+    {network: (time_steps,)}; `bound` is the least cost without memory.
     """
     figure = Figure(figsize=(11, 7), layout="constrained")
-    figure.suptitle(title)
     top, bottom = figure.subfigures(2, 1)
-    _frame(top)(x, prediction, "the last batch, its first windows side by side (a line where a window begins)")
+    frame(top)(*last)
     left, right = bottom.subplots(1, 2)
     for name, values in costs.items():
         left.plot(np.arange(1, len(values) + 1), values, label=name, linewidth=1)
@@ -88,23 +75,23 @@ def learned(path, x, prediction, costs, errors, bound, title):
     for axes in (left, right):
         axes.axhline(bound, color="black", linestyle=":", label="least cost without memory")
         axes.grid(alpha=0.3)
-        axes.legend()
+    bottom.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=120)
 
 
 @plots.picture
 def unseen(path, stretches, costs):
-    """Draw what a network says of waves it never saw: of each, the first row.
+    """Draw what a network says of waves that it has not seen.
 
-    `stretches` is {frequency: (x, prediction)}, both (rows, points); `costs` is {frequency: mean squared error}.
+    `stretches` is {frequency: (x, prediction)}, both (points,); `costs` is {frequency: mean squared error}.
     """
     figure = Figure(figsize=(11, 1.9 * len(stretches) + 1), layout="constrained")
     figure.suptitle("The wave goes on after the training, at other frequencies too; the network learns no more")
     grid = figure.subplots(len(stretches), 1, squeeze=False, sharex=True)
     for axes, (frequency, (x, prediction)) in zip(grid.flat, stretches.items(), strict=True):
-        axes.plot(np.cos(x[0]), color="red", label="cos(x)")
-        axes.plot(prediction[0], color="blue", linestyle="--", label="the network, which reads sin(x)")
-        axes.set(ylim=(-1.5, 1.5), xlim=(0, len(x[0]) - 1))
+        axes.plot(np.cos(x), color="red", label="cos(x)")
+        axes.plot(prediction, color="blue", linestyle="--", label="the network, which reads sin(x)")
+        axes.set(ylim=(-1.5, 1.5), xlim=(0, len(x) - 1))
         axes.set_title(f"{frequency:g} times the trained frequency, cost {costs[frequency]:.4f}", fontsize=10)
     axes.set_xlabel("steps after the training")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
