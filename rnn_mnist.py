@@ -5,22 +5,24 @@ Idea      To this network a picture is a sequence: 28 time steps of 28 pixels. I
           LSTM and GRU add gates, which decide what to keep, so the first rows are not forgotten by the last.
 Model     SimpleRNN 256 with dropout 0.2, Dense 10 softmax; 75,530 parameters (--cell lstm 294,410, --cell gru 222,218).
 Run       python rnn_mnist.py
-          python rnn_mnist.py --cell lstm --optimizer adam --learning-rate 0.003 --epochs 7
+          python rnn_mnist.py --cell lstm --recipe fast --epochs 5
           python rnn_mnist.py --listing rnn-16
           python rnn_mnist.py --compare --optimizer adam --epochs 3
 Expect    98.11 % +- 0.09 of the test images (mean and standard deviation of seeds 0, 1, 2) after 370 s of training on
           2 cores of an AMD EPYC with TensorFlow 2.21.0 and Keras 3.15.1. The document prints 98.0 %.
-          --cell lstm --optimizer adam --learning-rate 0.003 --epochs 7: 98.81 % (seed 0)
-          --cell gru --optimizer adam --learning-rate 0.003 --epochs 8: 98.69 % (seed 0)
+          --recipe fast: 98.09 % (seed 0) in 4 epochs, with Adam and a rate that climbs and falls; and so
+          --cell lstm --recipe fast --epochs 5: 99.13 % (seed 0; after 4 epochs 98.90 %)
+          --cell gru --recipe fast --epochs 4: 99.12 % (seed 0)
           It makes up its mind in the last five rows (beliefs.png): it was never asked before.
 Baseline  11.35 %: always answer 1, the most frequent digit.
 Try next  --bidirectional          Two readers, one from each end: what is the second one worth?
           --cell gru --units 32    How much memory does a digit need?
-          --optimizer adam         The listing's plain SGD takes twenty epochs. Does Adam do the SimpleRNN any good?
+          --optimizer adam         What is Adam worth without --recipe fast's climbing and falling rate?
 Source    Document 003, Listing 3.19 and Table 3.3; document 000, sections 5 and 6; for --listing see LISTINGS below.
 """
 
 import argparse
+import math
 import time
 
 from common import cli, device, mnist, plots, runs  # first: device starts TensorFlow without its log lines
@@ -37,6 +39,11 @@ DROPOUT = 0.2  # share of the 28 columns silenced at each training step, the sam
 ACTIVATION = "tanh"  # keeps the state in [-1, 1], however many steps there are
 OPTIMIZER = "sgd"  # the best of the three in Table 3.3
 TEST_EVERY = 500  # updates between two tests, where a listing counts updates
+
+# --recipe fast trains the same layers as one would today: Adam, at a rate that climbs to its peak for a third of the
+# time and then falls to zero (one-cycle). Large steps go far early on, small ones settle: 4 epochs in place of 20.
+FAST = {"optimizer": "adam", "epochs": 4}
+PEAK = {"simple_rnn": 0.001, "lstm": 0.004, "gru": 0.004}  # gates bear four times the rate
 
 LISTINGS = {  # the documents' four; document 001's log shows 256 units and 5 epochs beside its listing's 128 and 8
     "rnn": {},  # document 003, Listing 3.19: the constants above
@@ -115,6 +122,8 @@ def parse(argv):
     count = cli.number(int, at_least=1)
     parser.add_argument("--listing", choices=LISTINGS, default="rnn", metavar="NAME",
                         help=f"take all settings from a listing: {', '.join(LISTINGS)}; other flags override it")
+    parser.add_argument("--recipe", choices=("book", "fast"), default="book",
+                        help="train as the document does, or in fewer epochs (default %(default)s)")
     parser.add_argument("--cell", choices=CELLS, default=CELL, help="what a time step does (default %(default)s)")
     parser.add_argument("--bidirectional", action="store_true", help="read from both ends")
     parser.add_argument("--layers", type=count, default=1, metavar="N", help="recurrent layers (default %(default)s)")
@@ -127,7 +136,8 @@ def parse(argv):
     parser.add_argument("--steps", type=count, metavar="N",
                         help=f"in place of --epochs: N updates on the images in their order, a test every {TEST_EVERY}")
     parser.add_argument("--compare", action="store_true", help="train all three cells alike (LSTM and GRU want adam)")
-    parser.set_defaults(**LISTINGS[parser.parse_args(argv).listing])
+    chosen = parser.parse_args(argv)
+    parser.set_defaults(**LISTINGS[chosen.listing] | (FAST if chosen.recipe == "fast" else {}))
     return parser.parse_args(argv)
 
 
@@ -158,6 +168,12 @@ def train(args):
         optimizer = keras.optimizers.get(args.optimizer)
         if args.learning_rate:
             optimizer.learning_rate = args.learning_rate
+        if args.recipe == "fast":
+            peak = args.learning_rate or PEAK[args.cell]
+            steps = args.steps or args.epochs * math.ceil(num_train / args.batch_size)
+            optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(
+                peak / 25, decay_steps=0.7 * steps, warmup_target=peak, warmup_steps=0.3 * steps
+            )
         model.compile(
             loss="categorical_crossentropy",  # -log of the probability given to the right digit; guessing costs ln 10
             optimizer=optimizer,
