@@ -22,8 +22,10 @@ SHORT = {  # a few seconds of each script
     "cnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--filters", "8", "8"],
     "rnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--units", "16"],
     "lstm_regressor": ["--steps", "12", "--units", "4"],
+    "gan_mnist": ["--data", "digits", "--limit", "100", "--steps", "10", "--snapshot-every", "5", "--latent-dim", "4"],
 }
 SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--out", "--show", "--verbose"]
+NETWORK = {name: "generator" if name == "gan_mnist" else "model" for name in SCRIPTS}  # the file it is saved in
 every_script = pytest.mark.parametrize("script", SCRIPTS)
 every_script_with_digits = pytest.mark.parametrize("script", [name for name in SHORT if "--data" in SHORT[name]])
 
@@ -59,7 +61,7 @@ def test_a_run_elsewhere_is_tidy_from_the_first_line_to_the_last(script, tmp_pat
     assert not re.search(r"[\x08\x1b\r]", run.stdout), "control characters in a pipe"
     assert not re.search(r"(?i)warning|cuda|oneDNN|deprecat", run.stdout), run.stdout
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written >= {"result.json", "model.keras", "model.png", "history.csv"}
+    assert written >= {"result.json", "history.csv", f"{NETWORK[script]}.keras", f"{NETWORK[script]}.png"}
     assert json.loads((tmp_path / "out" / "result.json").read_text())["seed"] == 7
     assert not (tmp_path / "runs").exists()
 
@@ -95,7 +97,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(script):
 
     def trained(seed):
         folder = main([*SHORT[script], "--seed", seed])["folder"]
-        weights = keras.models.load_model(folder / "model.keras").get_weights()
+        weights = keras.models.load_model(folder / f"{NETWORK[script]}.keras").get_weights()
         return [array.tobytes() for array in weights], (folder / "history.csv").read_text()
 
     first = trained("1")
@@ -118,7 +120,7 @@ def test_ctrl_c_keeps_what_was_learned_and_exits_130(script, tmp_path):
         run.send_signal(signal.SIGINT)
         assert run.wait(timeout=60) == 130
     assert json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "interrupted"
-    assert (tmp_path / "out" / "model.keras").stat().st_size > 1000
+    assert (tmp_path / "out" / f"{NETWORK[script]}.keras").stat().st_size > 1000
     assert "Traceback" not in (tmp_path / "printed").read_text()
 
 

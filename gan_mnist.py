@@ -1,0 +1,363 @@
+"""A generative adversarial network (GAN): one network learns to paint digits, another to tell them from real ones.
+
+Idea      The classifiers turn a picture into an answer. A generator turns noise into a picture, and nobody tells it
+          which. Its only teacher is a discriminator that learns at the same time what a real digit looks like.
+Model     Generator: Dense 128, Dense 784 tanh; 109,456 parameters. Discriminator: Dense 128, Dense 1; 100,609. Between
+          them LeakyReLU. With --architecture conv strided convolutions, up and down; 234,369 and 209,457.
+Run       python gan_mnist.py
+          python gan_mnist.py --architecture conv
+          python gan_mnist.py --generate 64 --interpolate --model runs/gan_mnist/1/generator.keras
+Expect    (to be measured)
+Baseline  an untrained generator: (to be measured)
+Try next  --latent-dim 2           A whole world on one sheet of paper: can two numbers tell all the digits apart?
+          --label-smoothing 0.1    Tells the discriminator to be less sure of real images. Who gains?
+          --steps 2000             Watch the losses, then look at the pictures. Would you have known when to stop?
+Source    Document 001, Listing 5.5 and its six steps of a GAN.
+"""
+
+import math
+import zipfile
+
+from common import cli, device, grids, mnist, plots, runs, scores  # first: starts TensorFlow without its log lines
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+from tensorflow.keras import layers
+
+LATENT_DIM = 64  # random numbers from which the generator paints an image
+BETA_1 = 0.5  # of Adam, as in the listing: a short memory of past gradients, for the opponent moves too
+LABEL_SMOOTHING = 0.0  # how far below 1 the discriminator's aim for real images lies
+PENALTY = 1.0  # weight of the discriminator's slope at real images in its loss (R1)
+SNAPSHOT_EVERY = 1000  # steps between two pictures of what the same noise has become
+STRIDE = 20  # steps that TensorFlow takes between two looks of Python, sooner done
+RECIPES = {  # the learning rate falls to zero along a cosine; batch_size real images a step, and as many painted ones
+    "dense": {"steps": 25_000, "batch_size": 128, "learning_rate": 3e-3},
+    "conv": {"steps": 16_000, "batch_size": 64, "learning_rate": 2e-3},
+}
+JUDGE_EPOCHS = 3  # of a judge's training, or more where there are few images
+JUDGE_LEAST_STEPS = 100
+
+# The trap: the classic recipe compiles the discriminator, sets discriminator.trainable = False, compiles generator and
+# discriminator as one model, and calls train_on_batch of both in turn. Keras 3 looks at `trainable` when it traces the
+# first training step, not when it compiles: by then the discriminator is frozen, and none of its weights ever moves,
+# while plausible losses are printed. Here each optimizer is handed the weights it may change, and nothing is frozen.
+
+
+def build_generator(architecture="dense", latent_dim=LATENT_DIM):
+    """Return the generator: noise (batch, latent_dim) to images (batch, 28, 28, 1) in [-1, 1] (001, Listing 5.5)."""
+    if architecture == "dense":
+        return keras.Sequential([
+            keras.Input((latent_dim,)),
+            layers.Dense(128),  # (128,)  8,320 = 64 x 128 + 128
+            layers.LeakyReLU(0.01),
+            layers.Dense(784, activation="tanh"),  # (784,)  101,136 = 128 x 784 + 784
+            layers.Reshape((28, 28, 1)),
+        ], name="generator")  # fmt: skip
+    return keras.Sequential([  # normalisation has a bias of its own, and 4 parameters a channel, 2 of them trained
+        keras.Input((latent_dim,)),
+        layers.Dense(7 * 7 * 64, use_bias=False),  # (3136,)  200,704 = 64 x 3136
+        layers.Reshape((7, 7, 64)),
+        layers.BatchNormalization(momentum=0.9),  # (7, 7, 64)  256 = 4 x 64
+        layers.LeakyReLU(0.2),
+        layers.Conv2DTranspose(32, 4, strides=2, padding="same", use_bias=False),  # (14, 14, 32)  32,768 = 32 x 4*4*64
+        layers.BatchNormalization(momentum=0.9),  # (14, 14, 32)  128 = 4 x 32
+        layers.LeakyReLU(0.2),
+        layers.Conv2DTranspose(1, 4, strides=2, padding="same", activation="tanh"),  # (28, 28, 1)  513 = 4*4*32 + 1
+    ], name="generator")  # fmt: skip
+
+
+def build_discriminator(architecture="dense"):
+    """Return the discriminator: images (batch, 28, 28, 1) to logits (batch, 1), above 0 for "this one is real".
+
+    The listing ends in a sigmoid; here it stands in the loss, where log(sigmoid(x)) cannot underflow.
+    """
+    if architecture == "dense":
+        return keras.Sequential([
+            keras.Input((28, 28, 1)),
+            layers.Flatten(),  # (784,)
+            layers.Dense(128),  # (128,)  100,480 = 784 x 128 + 128
+            layers.LeakyReLU(0.01),
+            layers.Dense(1),  # (1,)  129 = 128 + 1
+        ], name="discriminator")  # fmt: skip
+    return keras.Sequential([
+        keras.Input((28, 28, 1)),
+        layers.Conv2D(16, 4, strides=2, padding="same"),  # (14, 14, 16)  272 = 16 x (4*4*1 + 1)
+        layers.LeakyReLU(0.2),
+        layers.Conv2D(32, 4, strides=2, padding="same"),  # (7, 7, 32)  8,224 = 32 x (4*4*16 + 1)
+        layers.LeakyReLU(0.2),
+        layers.Flatten(),  # (1568,)
+        layers.Dense(128),  # (128,)  200,832 = 1568 x 128 + 128; else 49 places would vote, each on its 10 x 10 pixels
+        layers.LeakyReLU(0.2),
+        layers.Dense(1),  # (1,)  129 = 128 + 1
+    ], name="discriminator")  # fmt: skip
+
+
+class GAN(keras.Model):
+    """A generator and a discriminator, and the step that trains both."""
+
+    def __init__(self, generator, discriminator, label_smoothing=LABEL_SMOOTHING):
+        super().__init__()
+        self.generator, self.discriminator = generator, discriminator
+        self.label_smoothing = label_smoothing
+        self.noise = keras.random.SeedGenerator()  # follows keras.utils.set_random_seed
+        self.means = [keras.metrics.Mean(f"d_{name}") for name in ("loss", "accuracy_real", "accuracy_fake")]
+        self.means.append(keras.metrics.Mean("g_loss"))
+        self.built = True
+
+    def compile(self, generator_optimizer, discriminator_optimizer, **options):
+        """Give each network its own optimizer, which knows the weights of no other."""
+        super().compile(optimizer=discriminator_optimizer, **options)
+        self.generator_optimizer = generator_optimizer
+        generator_optimizer.build(self.generator.trainable_variables)
+        discriminator_optimizer.build(self.discriminator.trainable_variables)
+
+    def train_step(self, real):
+        """Update both networks once; `real` is (batch, 28, 28, 1) in [-1, 1]."""
+        noise = keras.random.normal((tf.shape(real)[0], self.generator.input_shape[1]), seed=self.noise)
+        cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+        with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
+            fake = self.generator(noise, training=True)  # (batch, 28, 28, 1)
+            with tf.GradientTape() as slope_tape:
+                slope_tape.watch(real)
+                real_logits = self.discriminator(real, training=True)  # (batch, 1)
+            fake_logits = self.discriminator(fake, training=True)  # (batch, 1)
+            one, zero = tf.ones_like(real_logits), tf.zeros_like(real_logits)
+            # D wants real = 1 and fake = 0: -(log D(real) + log(1 - D(fake))) / 2, ln 2 = 0.693 if it can only guess
+            d_loss = cross_entropy(one - self.label_smoothing, real_logits) / 2 + cross_entropy(zero, fake_logits) / 2
+            # and shall be flat at real images: |dD/dx|^2 (R1, Mescheder et al. 2018), 0 as well if it can only guess.
+            slope = slope_tape.gradient(real_logits, real)  # (batch, 28, 28, 1)
+            d_total = d_loss + PENALTY / 2 * tf.reduce_mean(tf.reduce_sum(slope**2, axis=(1, 2, 3)))
+            # G wants fake = 1: -log D(fake), again ln 2 if D can only guess. (It could want a large d_loss instead, but
+            # as long as D is sure, that has no slope to learn from.)
+            g_loss = cross_entropy(one, fake_logits)
+        generator_weights = self.generator.trainable_variables
+        discriminator_weights = self.discriminator.trainable_variables
+        gradients = generator_tape.gradient(g_loss, generator_weights)
+        self.generator_optimizer.apply(gradients, generator_weights)
+        gradients = discriminator_tape.gradient(d_total, discriminator_weights)
+        self.optimizer.apply(gradients, discriminator_weights)
+        values = (d_loss, tf.cast(real_logits > 0, "float32"), tf.cast(fake_logits < 0, "float32"), g_loss)
+        for mean, value in zip(self.means, values, strict=True):
+            mean.update_state(value)
+        return {mean.name: mean.result() for mean in self.means}
+
+
+class Snapshots(keras.callbacks.Callback):
+    """Paint the same noise (count, latent_dim) every time an epoch ends; end the training after `steps` updates."""
+
+    def __init__(self, steps, noise, folder):
+        super().__init__()
+        self.end, self.noise, self.folder = steps, noise, folder
+        self.steps, self.frames = [], []  # when, and what the animation shows: images (count, 28, 28, 1) and a title
+
+    def on_train_begin(self, logs=None):
+        self.folder.mkdir()
+        self.paint(0)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations >= self.end:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.paint(int(self.model.optimizer.iterations))
+
+    def paint(self, step):
+        self.steps.append(step)
+        self.frames.append((self.model.generator.predict(self.noise, verbose=0), f"step {step:,}"))
+        grids.grid(self.folder / f"step_{step:07d}.png", *self.frames[-1])
+
+
+def build_judge():
+    """Return a small classifier of images (batch, 28, 28, 1) in [0, 1]; its last layer reads 64 features."""
+    return keras.Sequential([
+        keras.Input((28, 28, 1)),
+        layers.Conv2D(24, 3, activation="relu"),  # (26, 26, 24)  240 = 24 x (3*3*1 + 1)
+        layers.MaxPooling2D(2),  # (13, 13, 24)
+        layers.Conv2D(48, 3, activation="relu"),  # (11, 11, 48)  10,416 = 48 x (3*3*24 + 1)
+        layers.MaxPooling2D(2),  # (5, 5, 48)
+        layers.Flatten(),  # (1200,)
+        layers.Dropout(0.2),
+        layers.Dense(64, activation="relu"),  # (64,)  76,864 = 1200 x 64 + 64
+        layers.Dense(mnist.NUM_CLASSES, activation="softmax"),  # (10,)  650 = 64 x 10 + 10
+    ], name="judge")  # fmt: skip
+
+
+def train_judge(digits):
+    """Return a judge trained on the training images, in half a minute on 2 cores."""
+    judge = build_judge()
+    per_epoch = math.ceil(len(digits.x_train) / 128)  # 469 batches
+    epochs = max(JUDGE_EPOCHS, math.ceil(JUDGE_LEAST_STEPS / per_epoch))
+    steps = epochs * per_epoch  # the learning rate climbs for a quarter of them, then falls to zero
+    rate = keras.optimizers.schedules.CosineDecay(1e-4, 0.75 * steps, warmup_target=3e-3, warmup_steps=0.25 * steps)
+    judge.compile(loss="sparse_categorical_crossentropy", optimizer=keras.optimizers.Adam(rate))
+    judge.fit(mnist.as_images(digits.x_train), digits.y_train, batch_size=128, epochs=epochs, verbose=0)
+    return judge
+
+
+def evaluate(judge, images, real_features):
+    """Return the scores of images (count, 28, 28, 1) in [0, 1], and how far their features are from the real ones'."""
+    probabilities, features = judge.predict(images, batch_size=500, verbose=0)
+    return {**scores.judged(probabilities), "frechet_distance": scores.frechet_distance(features, real_features)}
+
+
+def load(path, what, fits):
+    """Return the Keras model in the file `path`; `fits(input_shape, output_shape)` tells whether it is `what`.
+
+    Raises cli.UserError where there is none, or another one.
+    """
+    try:
+        model = keras.models.load_model(path, compile=False)
+        shapes = model.input_shape, model.output_shape
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        reason = str(error).split(". ")[0]
+        raise cli.UserError(f"{path}: no Keras model can be read ({reason})") from None
+    if not fits(*shapes):
+        raise cli.UserError(f"{path}: not {what}: it turns {shapes[0]} into {shapes[1]}")
+    return model
+
+
+def parse(argv):
+    """Return the command line as a namespace; its defaults are the constants above, or those of --architecture."""
+    parser = cli.parser(__doc__, batch_size=RECIPES["dense"]["batch_size"], steps=RECIPES["dense"]["steps"])
+    count = cli.number(int, at_least=1)
+    parser.add_argument("--architecture", choices=RECIPES, default="dense",
+                        help="the listing's dense layers, or the document's convolutional form (default %(default)s)")
+    parser.add_argument("--latent-dim", type=count, default=LATENT_DIM, metavar="N",
+                        help="random numbers behind an image (default %(default)s)")
+    parser.add_argument("--label-smoothing", type=cli.number(float, at_least=0, below=1), default=LABEL_SMOOTHING,
+                        metavar="X", help="aim for 1 - X on real images (default %(default)s)")
+    parser.add_argument("--snapshot-every", type=count, default=SNAPSHOT_EVERY, metavar="N",
+                        help="steps between two snapshots (default %(default)s)")
+    parser.add_argument("--judge", metavar="MODEL",
+                        help="a model.keras of cnn_mnist.py (default: a small one, trained first)")
+    parser.add_argument("--model", metavar="MODEL", help="a generator.keras file, for the next two")
+    parser.add_argument("--generate", type=count, metavar="N", help="train nothing; paint N images with --model")
+    parser.add_argument("--interpolate", action="store_true", help="train nothing; walk through --model's latent space")
+    parser.add_argument("--learning-rate", type=cli.number(float, above=0), metavar="X",
+                        default=RECIPES["dense"]["learning_rate"],
+                        help="of both networks in the first step (default %(default)s)")
+    parser.set_defaults(**RECIPES[parser.parse_args(argv).architecture])
+    args = parser.parse_args(argv)
+    if bool(args.model) != bool(args.generate or args.interpolate):
+        raise cli.UserError("--model goes with --generate or --interpolate, and each of them with --model FILE")
+    return args
+
+
+def main(argv=None):
+    """Train and judge a GAN, or use one; return the content of result.json, with the run's folder."""
+    args = parse(argv)
+    return use(args) if args.model else train(args)
+
+
+def train(args):
+    """Train, evaluate and show; return the content of result.json, with the run's folder."""
+    strategy = device.strategy(args.device)
+    keras.utils.set_random_seed(args.seed)
+
+    # Step 1. Data: images in [-1, 1], the range of tanh; no labels.
+    digits = mnist.load_mnist(args.data, args.limit)
+    judge = args.judge and load(args.judge, "a classifier of (None, 28, 28, 1) into (None, 10)",
+                                lambda *shapes: shapes == ((None, 28, 28, 1), (None, mnist.NUM_CLASSES)))  # fmt: skip
+    x_train = tf.constant(2 * mnist.as_images(digits.x_train) - 1)  # (60000, 28, 28, 1)
+    indices = tf.data.Dataset.range(len(x_train)).shuffle(len(x_train)).repeat().batch(args.batch_size)
+    dataset = indices.map(lambda chosen: tf.gather(x_train, chosen)).prefetch(2)  # (128, 28, 28, 1), without end
+
+    per_snapshot = min(args.snapshot_every, args.steps)
+
+    # Steps 2 and 3. Discriminator and generator
+    run = runs.Run("gan_mnist", args, strategy, digits)
+    with strategy.scope():
+        generator = build_generator(args.architecture, args.latent_dim)
+        discriminator = build_discriminator(args.architecture)
+        gan = GAN(generator, discriminator, args.label_smoothing)
+        rate = keras.optimizers.schedules.CosineDecay(args.learning_rate, args.steps)
+        gan.compile(
+            keras.optimizers.Adam(rate, BETA_1),
+            keras.optimizers.Adam(rate, BETA_1),
+            steps_per_execution=math.gcd(per_snapshot, args.steps, STRIDE),
+        )
+    for network in (generator, discriminator):
+        network.summary()
+        plots.diagram(run.folder / f"{network.name}.png", network)
+    x_test = mnist.as_images(digits.x_test)  # (10000, 28, 28, 1) in [0, 1]; as many generated images will be judged
+    rng = np.random.default_rng(args.seed)
+    noise = rng.standard_normal((len(x_test), args.latent_dim)).astype("float32")
+    untrained = generator.predict(noise, batch_size=500, verbose=0)
+    if not judge:
+        print("judge: a small classifier learns to read the digits first", flush=True)
+        judge = train_judge(digits)
+    judge = keras.Model(judge.inputs, [judge.outputs[0], judge.layers[-1].input])  # shows its features too
+    probabilities, real_features = judge.predict(x_test, batch_size=500, verbose=0)  # (10000, 10), (10000, 64)
+    judge_accuracy = np.mean(probabilities.argmax(axis=1) == digits.y_test)
+    print(f"judge: right about {judge_accuracy:.2%} of the test images", flush=True)
+
+    # Step 4. Train. Ctrl-C ends the training early and goes on with what was learned.
+    print(f"{args.steps:,} steps; an epoch is {per_snapshot:,} of them and ends with a snapshot", flush=True)
+    snapshots = Snapshots(args.steps, noise[:64], run.folder / "snapshots")
+    history = gan.fit(
+        dataset,
+        epochs=math.ceil(args.steps / per_snapshot),
+        steps_per_epoch=per_snapshot,
+        shuffle=False,  # the dataset does
+        verbose=run.verbose,
+        callbacks=[snapshots, *run.callbacks],  # history.csv, the time, Ctrl-C
+    ).history
+    generator.save(run.folder / "generator.keras")
+    discriminator.save(run.folder / "discriminator.keras")
+
+    # Step 5. Evaluate: what the judge says of painted images, of an untrained generator's, and of real ones.
+    painted = generator.predict(noise, batch_size=500, verbose=0)
+    results = {name: evaluate(judge, (images + 1) / 2, real_features)
+               for name, images in (("generated", painted), ("untrained", untrained),
+                                    ("real", x_train.numpy()[rng.permutation(len(x_train))[: len(x_test)]]))}
+    print(f"\n{'as the judge sees them':24}" + "".join(f"{name:>12}" for name in results))
+    for key in results["generated"]:
+        print(f"{key.replace('_', ' '):24}" + "".join(f"{result[key]:12.4g}" for result in results.values()))
+
+    # Show
+    score, distance = results["generated"]["classifier_score"], results["generated"]["frechet_distance"]
+    title = f"{digits.name}, {args.architecture}\nclassifier score {score:.2f}, Frechet distance {distance:.1f}"
+    grids.grid(run.folder / "samples.png", painted[:64], title)
+    grids.training_curves(run.folder / "training_curves.png", snapshots.steps[1:], history, title)
+    plots.animation(run.folder / "training.gif", grids.frame, snapshots.frames, figsize=(6, 6.4))
+    return run.finish(
+        f"Classifier score: {score:.2f} of 10, Frechet distance: {distance:.1f}",
+        gan,
+        **results["generated"],
+        frechet_floor=results["real"]["frechet_distance"],
+        frechet_untrained=results["untrained"]["frechet_distance"],
+        d_accuracy_real=np.mean(discriminator.predict(2 * x_test - 1, batch_size=500, verbose=0) > 0),
+        d_accuracy_fake=np.mean(discriminator.predict(painted, batch_size=500, verbose=0) < 0),
+        steps_per_second=run.facts["steps"] / run.facts["seconds_training"],
+        judge_accuracy=judge_accuracy,
+    )
+
+
+def use(args):
+    """Step 6. Paint with a trained generator, or walk through its latent space; return what result.json says."""
+    generator = load(args.model, "a generator of (None, 28, 28, 1) from (None, N)",
+                     lambda noise, images: len(noise) == 2 and images == (None, 28, 28, 1))  # fmt: skip
+    latent_dim = generator.input_shape[1]
+    folder = cli.new_folder("gan_mnist", args.out)
+    rng = np.random.default_rng(args.seed)
+    if args.generate:
+        images = generator.predict(rng.standard_normal((args.generate, latent_dim)), batch_size=500, verbose=0)
+        np.savez_compressed(folder / "generated.npz", images=grids.as_pixels(images))  # (N, 28, 28, 1) uint8
+        grids.grid(folder / "generated.png", images[:400], f"painted by {args.model}, seed {args.seed}")
+    if args.interpolate:
+        start, end = rng.standard_normal((2, 8, 1, latent_dim))
+        angle = np.linspace(0, np.pi / 2, 10)[:, None]  # along an arc: a straight line leads through unlikely noise
+        noise = np.cos(angle) * start + np.sin(angle) * end  # (8, 10, latent_dim), each from N(0, 1) like its ends
+        images = generator.predict(noise.reshape(-1, latent_dim), verbose=0)
+        grids.grid(folder / "interpolation.png", images, "from one random digit to another", columns=10)
+    facts = {"script": "gan_mnist", "status": "finished", "model": args.model, "seed": args.seed}
+    cli.write_result(folder, facts)
+    print(f"{', '.join(sorted(path.name for path in folder.iterdir()))}: {cli.relative(folder)}")
+    if args.show:
+        plots.show(folder)
+    return {**facts, "folder": folder}
+
+
+if __name__ == "__main__":
+    cli.launch(main)
