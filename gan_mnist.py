@@ -2,8 +2,8 @@
 
 Idea      The classifiers turn a picture into an answer. A generator turns noise into a picture, and nobody tells it
           which. Its only teacher is a discriminator that learns at the same time what a real digit looks like.
-Model     Generator: Dense 128, Dense 784 tanh; 109,456 parameters. Discriminator: Dense 128, Dense 1; 100,609. Between
-          them LeakyReLU. With --architecture conv strided convolutions, up and down; 853,889 and 209,457.
+Model     Generator: Dense 128, LeakyReLU, Dense 784 tanh; 109,456 parameters. Discriminator: Dense 128, LeakyReLU,
+          Dense 1; 100,609. With --architecture conv strided convolutions, up and down; 853,889 and 209,457.
 Run       python gan_mnist.py
           python gan_mnist.py --architecture conv
           python gan_mnist.py --generate 64 --interpolate --model runs/gan_mnist/1/generator.keras
@@ -16,7 +16,7 @@ Source    Document 001, Listing 5.5 and its six steps of a GAN.
 """
 
 import math
-import zipfile
+from pathlib import Path
 
 from common import cli, device, grids, mnist, plots, runs, scores  # first: starts TensorFlow without its log lines
 
@@ -28,12 +28,12 @@ from tensorflow.keras import layers
 LATENT_DIM = 64  # random numbers from which the generator paints an image
 BETA_1 = 0.5  # of Adam, as in the listing: a short memory of past gradients, for the opponent moves too
 LABEL_SMOOTHING = 0.0  # how far below 1 the discriminator's aim for real images lies
-PENALTY = 1.0  # weight of the discriminator's slope at real images in its loss (R1)
+PENALTY = 1.0  # weight of the slope at real images in the discriminator's loss (R1; gamma is 2, as that loss is halved)
 SNAPSHOT_EVERY = 1000  # steps between two pictures of what the same noise has become
-STRIDE = 20  # steps that TensorFlow takes between two looks of Python, sooner done
-RECIPES = {  # the learning rate falls to zero along a cosine; batch_size real images a step, and as many painted ones
-    "dense": {"steps": 25_000, "batch_size": 128, "learning_rate": 3e-3},
-    "conv": {"steps": 15_000, "batch_size": 64, "learning_rate": 2e-3},
+STEPS_PER_CALL = 20  # at most; TensorFlow takes them without returning to Python, which is faster
+RECIPES = {  # the learning rate, in the listing a slow 2e-4, falls to zero along a cosine; as many fake as real images
+    "dense": {"learning_rate": 3e-3, "steps": 25_000, "batch_size": 128},
+    "conv": {"learning_rate": 2e-3, "steps": 15_000, "batch_size": 64},
 }
 JUDGE_EPOCHS = 4  # of a judge's training, or more where there are few images
 JUDGE_LEAST_STEPS = 100
@@ -103,7 +103,7 @@ class GAN(keras.Model):
         super().__init__()
         self.generator, self.discriminator = generator, discriminator
         self.label_smoothing = label_smoothing
-        self.noise = keras.random.SeedGenerator()  # follows keras.utils.set_random_seed
+        self.noise_seed = keras.random.SeedGenerator()  # follows keras.utils.set_random_seed
         self.means = [keras.metrics.Mean(f"d_{name}") for name in ("loss", "accuracy_real", "accuracy_fake")]
         self.means.append(keras.metrics.Mean("g_loss"))
         self.built = True
@@ -117,7 +117,7 @@ class GAN(keras.Model):
 
     def train_step(self, real):
         """Update both networks once; `real` is (batch, 28, 28, 1) in [-1, 1]."""
-        noise = keras.random.normal((tf.shape(real)[0], self.generator.input_shape[1]), seed=self.noise)
+        noise = keras.random.normal((tf.shape(real)[0], self.generator.input_shape[1]), seed=self.noise_seed)
         cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
         with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
             fake = self.generator(noise, training=True)  # (batch, 28, 28, 1)
@@ -128,7 +128,7 @@ class GAN(keras.Model):
             one, zero = tf.ones_like(real_logits), tf.zeros_like(real_logits)
             # D wants real = 1 and fake = 0: -(log D(real) + log(1 - D(fake))) / 2, ln 2 = 0.693 if it can only guess
             d_loss = cross_entropy(one - self.label_smoothing, real_logits) / 2 + cross_entropy(zero, fake_logits) / 2
-            # and shall be flat at real images: |dD/dx|^2 (R1, Mescheder et al. 2018), 0 as well if it can only guess.
+            # and shall be flat at real images: |d logit/dx|^2 (R1, Mescheder et al. 2018), which is 0 if it guesses.
             slope = slope_tape.gradient(real_logits, real)  # (batch, 28, 28, 1)
             d_total = d_loss + PENALTY / 2 * tf.reduce_mean(tf.reduce_sum(slope**2, axis=(1, 2, 3)))
             # G wants fake = 1: -log D(fake), again ln 2 if D can only guess. (It could want a large d_loss instead, but
@@ -147,19 +147,19 @@ class GAN(keras.Model):
 
 
 class Snapshots(keras.callbacks.Callback):
-    """Paint the same noise (count, latent_dim) every time an epoch ends; end the training after `steps` updates."""
+    """Paint the same noise (count, latent_dim) every time an epoch ends; end the training after `last` updates."""
 
-    def __init__(self, steps, noise, folder):
+    def __init__(self, last, noise, folder):
         super().__init__()
-        self.end, self.noise, self.folder = steps, noise, folder
-        self.steps, self.frames = [], []  # when, and what the animation shows: images (count, 28, 28, 1) and a title
+        self.last, self.noise, self.folder = last, noise, folder
+        self.steps, self.frames = [], []  # when, and what the animation shows: pixels (count, 28, 28, 1) and a title
 
     def on_train_begin(self, logs=None):
         self.folder.mkdir()
         self.paint(0)
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.model.optimizer.iterations >= self.end:
+        if self.model.optimizer.iterations >= self.last:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
@@ -167,7 +167,7 @@ class Snapshots(keras.callbacks.Callback):
 
     def paint(self, step):
         self.steps.append(step)
-        self.frames.append((self.model.generator.predict(self.noise, verbose=0), f"step {step:,}"))
+        self.frames.append((grids.as_pixels(self.model.generator.predict(self.noise, verbose=0)), f"step {step:,}"))
         grids.grid(self.folder / f"step_{step:07d}.png", *self.frames[-1])
 
 
@@ -197,26 +197,15 @@ def train_judge(digits):
     return judge
 
 
+def with_features(judge):
+    """Return a model that tells the judge's probabilities (count, 10) and its features, what the last layer reads."""
+    return keras.Model(judge.inputs, [judge.outputs[0], judge.layers[-1].input])
+
+
 def evaluate(judge, images, real_features):
     """Return the scores of images (count, 28, 28, 1) in [0, 1], and how far their features are from the real ones'."""
     probabilities, features = judge.predict(images, batch_size=500, verbose=0)
     return {**scores.judged(probabilities), "frechet_distance": scores.frechet_distance(features, real_features)}
-
-
-def load(path, what, fits):
-    """Return the Keras model in the file `path`; `fits(input_shape, output_shape)` tells whether it is `what`.
-
-    Raises cli.UserError where there is none, or another one.
-    """
-    try:
-        model = keras.models.load_model(path, compile=False)
-        shapes = model.input_shape, model.output_shape
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        reason = str(error).split(". ")[0]
-        raise cli.UserError(f"{path}: no Keras model can be read ({reason})") from None
-    if not fits(*shapes):
-        raise cli.UserError(f"{path}: not {what}: it turns {shapes[0]} into {shapes[1]}")
-    return model
 
 
 def parse(argv):
@@ -224,7 +213,8 @@ def parse(argv):
     parser = cli.parser(__doc__, batch_size=RECIPES["dense"]["batch_size"], steps=RECIPES["dense"]["steps"])
     count = cli.number(int, at_least=1)
     parser.add_argument("--architecture", choices=RECIPES, default="dense",
-                        help="the listing's dense layers, or the document's convolutional form (default %(default)s)")
+                        help="the listing's dense layers, or the document's convolutional form, which by default takes "
+                             "{steps} steps of batch size {batch_size} (default dense)".format(**RECIPES["conv"]))
     parser.add_argument("--latent-dim", type=count, default=LATENT_DIM, metavar="N",
                         help="random numbers behind an image (default %(default)s)")
     parser.add_argument("--label-smoothing", type=cli.number(float, at_least=0, below=1), default=LABEL_SMOOTHING,
@@ -233,13 +223,12 @@ def parse(argv):
                         help="steps between two snapshots (default %(default)s)")
     parser.add_argument("--judge", metavar="MODEL",
                         help="a model.keras of cnn_mnist.py (default: a small one, trained first)")
-    parser.add_argument("--model", metavar="MODEL", help="a generator.keras file, for the next two")
+    parser.add_argument("--model", metavar="MODEL",
+                        help="a generator.keras, for the next two; flags of training do nothing then")
     parser.add_argument("--generate", type=count, metavar="N", help="train nothing; paint N images with --model")
     parser.add_argument("--interpolate", action="store_true", help="train nothing; walk through --model's latent space")
-    parser.add_argument("--learning-rate", type=cli.number(float, above=0), metavar="X",
-                        default=RECIPES["dense"]["learning_rate"],
-                        help="of both networks in the first step (default %(default)s)")
-    parser.set_defaults(**RECIPES[parser.parse_args(argv).architecture])
+    recipe = RECIPES[parser.parse_args(argv).architecture]
+    parser.set_defaults(steps=recipe["steps"], batch_size=recipe["batch_size"])
     args = parser.parse_args(argv)
     if bool(args.model) != bool(args.generate or args.interpolate):
         raise cli.UserError("--model goes with --generate or --interpolate, and each of them with --model FILE")
@@ -249,23 +238,21 @@ def parse(argv):
 def main(argv=None):
     """Train and judge a GAN, or use one; return the content of result.json, with the run's folder."""
     args = parse(argv)
-    return use(args) if args.model else train(args)
-
-
-def train(args):
-    """Train, evaluate and show; return the content of result.json, with the run's folder."""
     strategy = device.strategy(args.device)
+    return use(args) if args.model else train(args, strategy)
+
+
+def train(args, strategy):
+    """Train, evaluate and show; return the content of result.json, with the run's folder."""
     keras.utils.set_random_seed(args.seed)
+    per_epoch = min(args.snapshot_every, args.steps)
 
     # Step 1. Data: images in [-1, 1], the range of tanh; no labels.
     digits = mnist.load_mnist(args.data, args.limit)
-    judge = args.judge and load(args.judge, "a classifier of (None, 28, 28, 1) into (None, 10)",
-                                lambda *shapes: shapes == ((None, 28, 28, 1), (None, mnist.NUM_CLASSES)))  # fmt: skip
+    judge = load_judge(args.judge) if args.judge else None
     x_train = tf.constant(2 * mnist.as_images(digits.x_train) - 1)  # (60000, 28, 28, 1)
     indices = tf.data.Dataset.range(len(x_train)).shuffle(len(x_train)).repeat().batch(args.batch_size)
     dataset = indices.map(lambda chosen: tf.gather(x_train, chosen)).prefetch(2)  # (128, 28, 28, 1), without end
-
-    per_snapshot = min(args.snapshot_every, args.steps)
 
     # Steps 2 and 3. Discriminator and generator
     run = runs.Run("gan_mnist", args, strategy, digits)
@@ -273,11 +260,11 @@ def train(args):
         generator = build_generator(args.architecture, args.latent_dim)
         discriminator = build_discriminator(args.architecture)
         gan = GAN(generator, discriminator, args.label_smoothing)
-        rate = keras.optimizers.schedules.CosineDecay(args.learning_rate, args.steps)
+        rate = keras.optimizers.schedules.CosineDecay(RECIPES[args.architecture]["learning_rate"], args.steps)
         gan.compile(
             keras.optimizers.Adam(rate, BETA_1),
             keras.optimizers.Adam(rate, BETA_1),
-            steps_per_execution=math.gcd(per_snapshot, args.steps, STRIDE),
+            steps_per_execution=math.gcd(per_epoch, args.steps, STEPS_PER_CALL),
         )
     for network in (generator, discriminator):
         network.summary()
@@ -289,18 +276,19 @@ def train(args):
     if not judge:
         print("judge: a small classifier learns to read the digits first", flush=True)
         judge = train_judge(digits)
-    judge = keras.Model(judge.inputs, [judge.outputs[0], judge.layers[-1].input])  # shows its features too
+    judge = with_features(judge)
     probabilities, real_features = judge.predict(x_test, batch_size=500, verbose=0)  # (10000, 10), (10000, 64)
     judge_accuracy = np.mean(probabilities.argmax(axis=1) == digits.y_test)
-    print(f"judge: right about {judge_accuracy:.2%} of the test images", flush=True)
+    print(f"judge: right about {judge_accuracy:.2%} of the test images"
+          + ("" if judge_accuracy >= 0.99 else "; below 99 % its scores mean less"), flush=True)
 
     # Step 4. Train. Ctrl-C ends the training early and goes on with what was learned.
-    print(f"{args.steps:,} steps; an epoch is {per_snapshot:,} of them and ends with a snapshot", flush=True)
+    print(f"steps to take: {args.steps:,}; steps in an epoch, which ends with a snapshot: {per_epoch:,}", flush=True)
     snapshots = Snapshots(args.steps, noise[:64], run.folder / "snapshots")
     history = gan.fit(
         dataset,
-        epochs=math.ceil(args.steps / per_snapshot),
-        steps_per_epoch=per_snapshot,
+        epochs=math.ceil(args.steps / per_epoch),
+        steps_per_epoch=per_epoch,
         shuffle=False,  # the dataset does
         verbose=run.verbose,
         callbacks=[snapshots, *run.callbacks],  # history.csv, the time, Ctrl-C
@@ -308,11 +296,15 @@ def train(args):
     generator.save(run.folder / "generator.keras")
     discriminator.save(run.folder / "discriminator.keras")
 
-    # Step 5. Evaluate: what the judge says of painted images, of an untrained generator's, and of real ones.
+    # Step 5. Evaluate: what the judge says of painted images, of an untrained generator's, and of the test set.
     painted = generator.predict(noise, batch_size=500, verbose=0)
-    results = {name: evaluate(judge, (images + 1) / 2, real_features)
-               for name, images in (("generated", painted), ("untrained", untrained),
-                                    ("real", x_train.numpy()[rng.permutation(len(x_train))[: len(x_test)]]))}
+    training_images = x_train.numpy()[rng.permutation(len(x_train))[: len(x_test)]]
+    floor = evaluate(judge, (training_images + 1) / 2, real_features)["frechet_distance"]  # of real from real images
+    results = {
+        "generated": evaluate(judge, (painted + 1) / 2, real_features),
+        "untrained": evaluate(judge, (untrained + 1) / 2, real_features),
+        "real": {**scores.judged(probabilities), "frechet_distance": floor},
+    }
     print(f"\n{'as the judge sees them':24}" + "".join(f"{name:>12}" for name in results))
     for key in results["generated"]:
         print(f"{key.replace('_', ' '):24}" + "".join(f"{result[key]:12.4g}" for result in results.values()))
@@ -320,14 +312,14 @@ def train(args):
     # Show
     score, distance = results["generated"]["classifier_score"], results["generated"]["frechet_distance"]
     title = f"{digits.name}, {args.architecture}\nclassifier score {score:.2f}, Frechet distance {distance:.1f}"
-    grids.grid(run.folder / "samples.png", painted[:64], title)
+    grids.grid(run.folder / "samples.png", grids.as_pixels(painted[:64]), title)
     grids.training_curves(run.folder / "training_curves.png", snapshots.steps[1:], history, title)
     plots.animation(run.folder / "training.gif", grids.frame, snapshots.frames, figsize=(6, 6.4))
     return run.finish(
         f"Classifier score: {score:.2f} of 10, Frechet distance: {distance:.1f}",
         gan,
         **results["generated"],
-        frechet_floor=results["real"]["frechet_distance"],
+        frechet_floor=floor,
         frechet_untrained=results["untrained"]["frechet_distance"],
         d_accuracy_real=np.mean(discriminator.predict(2 * x_test - 1, batch_size=500, verbose=0) > 0),
         d_accuracy_fake=np.mean(discriminator.predict(painted, batch_size=500, verbose=0) < 0),
@@ -336,23 +328,36 @@ def train(args):
     )
 
 
+def load_judge(path):
+    """Return the classifier in the file `path`, such as model.keras of cnn_mnist.py.
+
+    Raises cli.UserError where there is none.
+    """
+    judge = runs.load_model(path, "a classifier of (None, 28, 28, 1) into (None, 10)",
+                            lambda images, classes: (images, classes) == ((None, 28, 28, 1), (None, 10)))  # fmt: skip
+    if not np.allclose(np.sum(judge.predict(np.zeros((1, 28, 28, 1)), verbose=0)), 1, atol=1e-3):
+        raise cli.UserError(f"{path}: its ten answers are no probabilities; a judge ends in a softmax")
+    return judge
+
+
 def use(args):
     """Step 6. Paint with a trained generator, or walk through its latent space; return what result.json says."""
-    generator = load(args.model, "a generator of (None, 28, 28, 1) from (None, N)",
-                     lambda noise, images: len(noise) == 2 and images == (None, 28, 28, 1))  # fmt: skip
-    latent_dim = generator.input_shape[1]
+    generator = runs.load_model(args.model, "a generator of (None, 28, 28, 1) from (None, N)",
+                                lambda noise, images: images == (None, 28, 28, 1) and isinstance(noise, tuple)
+                                and len(noise) == 2 and noise[1])  # fmt: skip
+    latent_dim, name = generator.input_shape[1], Path(args.model).name
     folder = cli.new_folder("gan_mnist", args.out)
-    rng = np.random.default_rng(args.seed)
     if args.generate:
-        images = generator.predict(rng.standard_normal((args.generate, latent_dim)), batch_size=500, verbose=0)
-        np.savez_compressed(folder / "generated.npz", images=grids.as_pixels(images))  # (N, 28, 28, 1) uint8
-        grids.grid(folder / "generated.png", images[:400], f"painted by {args.model}, seed {args.seed}")
+        noise = np.random.default_rng(args.seed).standard_normal((args.generate, latent_dim))
+        pixels = grids.as_pixels(generator.predict(noise, batch_size=500, verbose=0))
+        np.savez_compressed(folder / "generated.npz", images=pixels)  # (N, 28, 28, 1) uint8
+        grids.grid(folder / "generated.png", pixels[:400], f"the first of {len(pixels):,} by {name}, seed {args.seed}")
     if args.interpolate:
-        start, end = rng.standard_normal((2, 8, 1, latent_dim))
+        start, end = np.random.default_rng(args.seed).standard_normal((2, 8, 1, latent_dim))
         angle = np.linspace(0, np.pi / 2, 10)[:, None]  # along an arc: a straight line leads through unlikely noise
         noise = np.cos(angle) * start + np.sin(angle) * end  # (8, 10, latent_dim), each from N(0, 1) like its ends
-        images = generator.predict(noise.reshape(-1, latent_dim), verbose=0)
-        grids.grid(folder / "interpolation.png", images, "from one random digit to another", columns=10)
+        pixels = grids.as_pixels(generator.predict(noise.reshape(-1, latent_dim), verbose=0))
+        grids.grid(folder / "interpolation.png", pixels, f"{name}: from one random digit to another", columns=10)
     facts = {"script": "gan_mnist", "status": "finished", "model": args.model, "seed": args.seed}
     cli.write_result(folder, facts)
     print(f"{', '.join(sorted(path.name for path in folder.iterdir()))}: {cli.relative(folder)}")

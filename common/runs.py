@@ -1,4 +1,4 @@
-"""One run of a script: its first line, its history, its result.json and its closing line."""
+"""One run of a script: its first line, its history, its result.json and its closing line; a saved model read back."""
 
 import contextlib
 import csv
@@ -9,6 +9,7 @@ import stat
 import sys
 import threading
 import time
+import zipfile
 from importlib.metadata import version
 
 from common import cli, device, mnist, plots
@@ -80,6 +81,22 @@ class Run:
         if self.args.show:
             plots.show(self.folder)
         return {**self.facts, "folder": self.folder}
+
+
+def load_model(path, what, fits):
+    """Return the Keras model in the file `path`; `fits(input_shape, output_shape)` tells whether it is `what`.
+
+    Raises cli.UserError where there is none, or another one.
+    """
+    try:
+        model = keras.models.load_model(path, compile=False)
+        shapes = model.input_shape, model.output_shape
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        reason = str(error).split(". ")[0]
+        raise cli.UserError(f"{path}: no Keras model can be read ({reason})") from None
+    if not fits(*shapes):
+        raise cli.UserError(f"{path}: not {what}: it turns {shapes[0]} into {shapes[1]}")
+    return model
 
 
 class _Recorder(keras.callbacks.Callback):

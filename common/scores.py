@@ -28,8 +28,11 @@ def frechet_distance(a, b):
     """Return the Frechet distance of two sets of features, (count, features) each, as if both were Gaussian.
 
     |mean(a) - mean(b)|^2 + trace(cov(a) + cov(b) - 2 (cov(a) cov(b))^(1/2)), from Heusel et al. 2017: 0 for equal
-    means and covariances. Numbers compare only for the same classifier and the same counts.
+    means and covariances. Numbers compare only for the same classifier and the same counts. nan where it is undefined:
+    for less than two images, or features that are no numbers.
     """
+    if min(len(a), len(b)) < 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return np.nan
     a, b = a.astype("float64"), b.astype("float64")
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     values, vectors = np.linalg.eigh(cov_a)

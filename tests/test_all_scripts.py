@@ -122,6 +122,10 @@ def test_ctrl_c_keeps_what_was_learned_and_exits_130(script, tmp_path):
     assert json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "interrupted"
     assert (tmp_path / "out" / f"{NETWORK[script]}.keras").stat().st_size > 1000
     assert "Traceback" not in (tmp_path / "printed").read_text()
+    if script == "gan_mnist":
+        assert (tmp_path / "out" / "discriminator.keras").stat().st_size > 1000
+        assert (tmp_path / "out" / "training.gif").exists()
+        assert len(list((tmp_path / "out" / "snapshots").iterdir())) >= 2
 
 
 @every_script_with_digits

@@ -10,7 +10,7 @@ from tensorflow.keras import layers
 
 DIGITS = mnist.load_mnist("digits", limit=25)
 X = np.arange(60).reshape(3, 20) / 10
-IMAGES = 2 * mnist.as_images(DIGITS.x_train[:11]) - 1
+PIXELS = DIGITS.x_train[:11, :, :, None]
 HISTORY = {"loss": [2.0, 1.0], "accuracy": [0.2, 0.6], "val_loss": [1.9, 1.2], "val_accuracy": [0.3, 0.5]}
 
 
@@ -57,7 +57,7 @@ DRAWINGS = {
         {"stateful": np.full(20, 0.01), "stateless": np.geomspace(0.5, 0.01, 20)}, 0.5,
     ),
     "unseen": lambda path: waves.unseen(path, {0.5: (X[0], np.sin(X[0])), 2.0: (X[1], np.sin(X[1]))}, {0.5: 1, 2.0: 2}),
-    "grid": lambda path: grids.grid(path, IMAGES, "first line\nsecond line"),
+    "grid": lambda path: grids.grid(path, PIXELS, "first line\nsecond line"),
     "training_curves": lambda path: grids.training_curves(
         path, [1, 2], {key: [0.9, 0.5] for key in ("d_loss", "g_loss", "d_accuracy_real", "d_accuracy_fake")}, "title"
     ),
@@ -141,18 +141,18 @@ def test_show_without_a_display_says_where_the_pictures_are(tmp_path, monkeypatc
 def test_a_grid_shows_the_pixels_row_by_row(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr("matplotlib.axes.Axes.imshow", lambda axes, image, **kwargs: shown.append(image))
-    grids.grid(tmp_path / "picture.png", IMAGES, "title", columns=4)
+    grids.grid(tmp_path / "picture.png", PIXELS, "title", columns=4)
     assert shown[0].shape == (3 * 28, 4 * 28)
     np.testing.assert_array_equal(shown[0][28:56, 28:56], DIGITS.x_train[5])
     assert not shown[0][56:, 84:].any(), "11 images leave the twelfth place black"
 
 
 def test_grey_values_are_the_nearest():
-    assert grids.as_pixels(np.array([-1.0, -0.001, 0.0, 1.0, 1.5])).tolist() == [0, 127, 128, 255, 255]
+    assert grids.as_pixels(np.array([-1.0, -0.001, 0.0, 1.0, 1.5, np.nan])).tolist() == [0, 127, 128, 255, 255, 0]
 
 
 def test_an_animation_has_a_frame_for_each_picture(tmp_path, capsys):
-    frames = [(IMAGES, "step 0"), (-IMAGES, "step 1"), (IMAGES, "step 2")]
+    frames = [(PIXELS, "step 0"), (255 - PIXELS, "step 1"), (PIXELS, "step 2")]
     plots.animation(tmp_path / "a.gif", grids.frame, frames, figsize=(3, 3))
     assert capsys.readouterr().err == ""
     with Image.open(tmp_path / "a.gif") as gif:

@@ -51,6 +51,13 @@ def test_the_distance_of_gaussians_is_the_textbooks():
     assert scores.frechet_distance(b, a) == pytest.approx(expected, rel=1e-6)
 
 
+def test_what_has_no_distance_is_nan():
+    a = RNG.normal(size=(50, 3))
+    assert np.isnan(scores.frechet_distance(a, a[:1]))
+    assert np.isnan(scores.frechet_distance(np.where(a > 2, np.nan, a), a)) == bool((a > 2).any())
+    assert np.isnan(scores.frechet_distance(a, np.full_like(a, np.inf)))
+
+
 def test_equal_features_are_no_distance_apart_and_a_dead_feature_does_no_harm():
     a = np.c_[RNG.normal(size=(500, 5)), np.zeros(500)].astype("float32")
     assert scores.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
