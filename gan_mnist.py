@@ -28,10 +28,10 @@ from tensorflow.keras import layers
 LATENT_DIM = 64  # random numbers from which the generator paints an image
 BETA_1 = 0.5  # of Adam, as in the listing: a short memory of past gradients, for the opponent moves too
 LABEL_SMOOTHING = 0.0  # how far below 1 the discriminator's aim for real images lies
-PENALTY = 1.0  # weight of the slope at real images in the discriminator's loss (R1; gamma is 2, as that loss is halved)
+PENALTY = 1.0  # weight of the slope at real images in the discriminator's loss; 0 makes it a plain GAN
 SNAPSHOT_EVERY = 1000  # steps between two pictures of what the same noise has become
 STEPS_PER_CALL = 20  # at most; TensorFlow takes them without returning to Python, which is faster
-RECIPES = {  # the learning rate, in the listing a slow 2e-4, falls to zero along a cosine; as many fake as real images
+RECIPES = {  # the learning rate, in the listing a slow 2e-4, falls to zero along a cosine
     "dense": {"learning_rate": 3e-3, "steps": 25_000, "batch_size": 128},
     "conv": {"learning_rate": 2e-3, "steps": 15_000, "batch_size": 64},
 }
@@ -39,9 +39,9 @@ JUDGE_EPOCHS = 4  # of a judge's training, or more where there are few images
 JUDGE_LEAST_STEPS = 100
 
 # The trap: the classic recipe compiles the discriminator, sets discriminator.trainable = False, compiles generator and
-# discriminator as one model, and calls train_on_batch of both in turn. Keras 3 looks at `trainable` when it traces the
-# first training step, not when it compiles: by then the discriminator is frozen, and none of its weights ever moves,
-# while plausible losses are printed. Here each optimizer is handed the weights it may change, and nothing is frozen.
+# discriminator as one model, and calls train_on_batch of both in turn. Keras 3 reads `trainable` not when it compiles
+# but when it turns the first training step into a graph: by then the discriminator is frozen, and none of its weights
+# ever moves, though losses are printed and no error is raised. Here each optimizer is handed the weights it may change.
 
 
 def build_generator(architecture="dense", latent_dim=LATENT_DIM):
@@ -54,7 +54,7 @@ def build_generator(architecture="dense", latent_dim=LATENT_DIM):
             layers.Dense(784, activation="tanh"),  # (784,)  101,136 = 128 x 784 + 784
             layers.Reshape((28, 28, 1)),
         ], name="generator")  # fmt: skip
-    return keras.Sequential([  # normalisation has a bias of its own, and 4 parameters a channel, 2 of them trained
+    return keras.Sequential([  # no bias where normalisation follows: it has one, among its 4 numbers a channel
         keras.Input((latent_dim,)),
         layers.Dense(256, use_bias=False),  # (256,)  16,384 = 64 x 256
         layers.BatchNormalization(momentum=0.9),  # (256,)  1,024 = 4 x 256
@@ -90,7 +90,7 @@ def build_discriminator(architecture="dense"):
         layers.Conv2D(32, 4, strides=2, padding="same"),  # (7, 7, 32)  8,224 = 32 x (4*4*16 + 1)
         layers.LeakyReLU(0.2),
         layers.Flatten(),  # (1568,)
-        layers.Dense(128),  # (128,)  200,832 = 1568 x 128 + 128; else 49 places would vote, each on its 10 x 10 pixels
+        layers.Dense(128),  # (128,)  200,832 = 1568 x 128 + 128; the first to see more than 10 x 10 pixels
         layers.LeakyReLU(0.2),
         layers.Dense(1),  # (1,)  129 = 128 + 1
     ], name="discriminator")  # fmt: skip
@@ -106,7 +106,7 @@ class GAN(keras.Model):
         self.noise_seed = keras.random.SeedGenerator()  # follows keras.utils.set_random_seed
         self.means = [keras.metrics.Mean(f"d_{name}") for name in ("loss", "accuracy_real", "accuracy_fake")]
         self.means.append(keras.metrics.Mean("g_loss"))
-        self.built = True
+        self.built = True  # its parts are; there is nothing to build from the first batch
 
     def compile(self, generator_optimizer, discriminator_optimizer, **options):
         """Give each network its own optimizer, which knows the weights of no other."""
@@ -116,7 +116,12 @@ class GAN(keras.Model):
         discriminator_optimizer.build(self.discriminator.trainable_variables)
 
     def train_step(self, real):
-        """Update both networks once; `real` is (batch, 28, 28, 1) in [-1, 1]."""
+        """Update both networks once; `real` is (batch, 28, 28, 1) in [-1, 1].
+
+        In the comments G is the generator and D the discriminator's answer as a probability, sigmoid(logit). A tape
+        records what is computed, to tell afterwards how a loss changes with each weight: one tape for each network's
+        loss. The third asks how the logit changes with the pixels, which are no weights and so must be watched.
+        """
         noise = keras.random.normal((tf.shape(real)[0], self.generator.input_shape[1]), seed=self.noise_seed)
         cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
         with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
@@ -231,7 +236,8 @@ def parse(argv):
     parser.set_defaults(steps=recipe["steps"], batch_size=recipe["batch_size"])
     args = parser.parse_args(argv)
     if bool(args.model) != bool(args.generate or args.interpolate):
-        raise cli.UserError("--model goes with --generate or --interpolate, and each of them with --model FILE")
+        raise cli.UserError("--generate and --interpolate need a trained generator and --model one of them, as in "
+                            "--generate 64 --model runs/gan_mnist/1/generator.keras")
     return args
 
 
@@ -274,16 +280,16 @@ def train(args, strategy):
     noise = rng.standard_normal((len(x_test), args.latent_dim)).astype("float32")
     untrained = generator.predict(noise, batch_size=500, verbose=0)
     if not judge:
-        print("judge: a small classifier learns to read the digits first", flush=True)
+        print("judge: a small classifier learns to read the digits first, in up to a minute", flush=True)
         judge = train_judge(digits)
     judge = with_features(judge)
     probabilities, real_features = judge.predict(x_test, batch_size=500, verbose=0)  # (10000, 10), (10000, 64)
     judge_accuracy = np.mean(probabilities.argmax(axis=1) == digits.y_test)
-    print(f"judge: right about {judge_accuracy:.2%} of the test images"
+    print(f"judge: reads {judge_accuracy:.2%} of the test images correctly"
           + ("" if judge_accuracy >= 0.99 else "; below 99 % its scores mean less"), flush=True)
 
     # Step 4. Train. Ctrl-C ends the training early and goes on with what was learned.
-    print(f"steps to take: {args.steps:,}; steps in an epoch, which ends with a snapshot: {per_epoch:,}", flush=True)
+    print(f"steps: {args.steps:,}, with a snapshot after every {per_epoch:,}, which Keras calls an epoch", flush=True)
     snapshots = Snapshots(args.steps, noise[:64], run.folder / "snapshots")
     history = gan.fit(
         dataset,
@@ -299,27 +305,30 @@ def train(args, strategy):
     # Step 5. Evaluate: what the judge says of painted images, of an untrained generator's, and of the test set.
     painted = generator.predict(noise, batch_size=500, verbose=0)
     training_images = x_train.numpy()[rng.permutation(len(x_train))[: len(x_test)]]
-    floor = evaluate(judge, (training_images + 1) / 2, real_features)["frechet_distance"]  # of real from real images
+    floor = evaluate(judge, (training_images + 1) / 2, real_features)
     results = {
         "generated": evaluate(judge, (painted + 1) / 2, real_features),
         "untrained": evaluate(judge, (untrained + 1) / 2, real_features),
-        "real": {**scores.judged(probabilities), "frechet_distance": floor},
+        "real": {**scores.judged(probabilities), "frechet_distance": floor["frechet_distance"]},  # of real from real
     }
-    print(f"\n{'as the judge sees them':24}" + "".join(f"{name:>12}" for name in results))
-    for key in results["generated"]:
-        print(f"{key.replace('_', ' '):24}" + "".join(f"{result[key]:12.4g}" for result in results.values()))
+    print(f"\n{'the judge (common/scores.py)':30}" + "".join(f"{name:>12}" for name in [*results, "best"]))
+    for key, best in zip(floor, (1, 10, 2.303, 10, 0), strict=True):
+        row = [result[key] for result in results.values()] + [best]
+        print(f"{key.replace('_', ' '):30}" + "".join(f"{number:12.4g}" for number in row))
+    print(f"to paint more: python gan_mnist.py --generate 64 --interpolate --model "
+          f"{cli.relative(run.folder / 'generator.keras')}")
 
     # Show
     score, distance = results["generated"]["classifier_score"], results["generated"]["frechet_distance"]
     title = f"{digits.name}, {args.architecture}\nclassifier score {score:.2f}, Frechet distance {distance:.1f}"
     grids.grid(run.folder / "samples.png", grids.as_pixels(painted[:64]), title)
     grids.training_curves(run.folder / "training_curves.png", snapshots.steps[1:], history, title)
-    plots.animation(run.folder / "training.gif", grids.frame, snapshots.frames, figsize=(6, 6.4))
+    plots.animation(run.folder / "training.gif", grids.frame, snapshots.frames, figsize=(6, 6.4), fps=4)
     return run.finish(
         f"Classifier score: {score:.2f} of 10, Frechet distance: {distance:.1f}",
         gan,
         **results["generated"],
-        frechet_floor=floor,
+        frechet_floor=floor["frechet_distance"],
         frechet_untrained=results["untrained"]["frechet_distance"],
         d_accuracy_real=np.mean(discriminator.predict(2 * x_test - 1, batch_size=500, verbose=0) > 0),
         d_accuracy_fake=np.mean(discriminator.predict(painted, batch_size=500, verbose=0) < 0),
@@ -351,14 +360,16 @@ def use(args):
         noise = np.random.default_rng(args.seed).standard_normal((args.generate, latent_dim))
         pixels = grids.as_pixels(generator.predict(noise, batch_size=500, verbose=0))
         np.savez_compressed(folder / "generated.npz", images=pixels)  # (N, 28, 28, 1) uint8
-        grids.grid(folder / "generated.png", pixels[:400], f"the first of {len(pixels):,} by {name}, seed {args.seed}")
+        shown = pixels[:400]
+        grids.grid(folder / "generated.png", shown, f"{len(shown)} images by {name}, seed {args.seed}")
     if args.interpolate:
         start, end = np.random.default_rng(args.seed).standard_normal((2, 8, 1, latent_dim))
         angle = np.linspace(0, np.pi / 2, 10)[:, None]  # along an arc: a straight line leads through unlikely noise
         noise = np.cos(angle) * start + np.sin(angle) * end  # (8, 10, latent_dim), each from N(0, 1) like its ends
         pixels = grids.as_pixels(generator.predict(noise.reshape(-1, latent_dim), verbose=0))
         grids.grid(folder / "interpolation.png", pixels, f"{name}: from one random digit to another", columns=10)
-    facts = {"script": "gan_mnist", "status": "finished", "model": args.model, "seed": args.seed}
+    facts = {"script": "gan_mnist", "status": "finished", "model": args.model, "seed": args.seed,
+             "generate": args.generate, "interpolate": args.interpolate}
     cli.write_result(folder, facts)
     print(f"{', '.join(sorted(path.name for path in folder.iterdir()))}: {cli.relative(folder)}")
     if args.show:

@@ -9,12 +9,12 @@ Expect    The worst cost of the last 100 batches, seeds 0 to 4, after 5 s of tra
           TensorFlow 2.21.0 and Keras 3.15.1:                      0.0021 0.0032 0.0075 0.0018 0.0062
           with gradients as long as they come (--clip-norm 1000):  0.0024 0.0062 0.0069 0.0119 0.0057
           the document's loop, which moves its own state:          0.2365 0.0258 0.0010 0.0323 0.5317
-          The twin without state is at 0.0801 (seed 0) and falls on, but never below 0.025 = 0.5 / 20: at the first step
-          of each window it has no memory. Later, on a part of the wave that the stateful network has not seen, it
-          holds (cost 0.0020, seed 0); at half the frequency 0.0875, at twice 0.2012.
+          The twin without state, which remembers within a window, is at 0.0801 (seed 0) and falls on, but never below
+          0.025 = 0.5 / 20: at a window's first step it knows one point alone. Later, on a part of the wave that it has
+          not seen, the stateful network holds (cost 0.0020, seed 0); at half the frequency 0.0875, at twice 0.2012.
 Baseline  0.5: the mean of cos(x)^2 over whole periods, the least cost without memory, which can only say 0.
 Try next  --stateless              The twin forgets after every window. At which of its 20 steps does that cost most?
-          --cell simple_rnn        Does so short a memory need gates?
+          --units 5                Does a quarter of the memory do worse?
           --time-steps 5           Gradients reach back five steps, the state does not end there. Is that enough?
 Source    Document 004, Regressor.
 """
@@ -34,12 +34,12 @@ TIME_STEPS = 20  # points in a window: as far back as a gradient reaches
 UNITS = 20  # numbers in the state h, and as many in the cell c
 CELL = "lstm"
 LEARNING_RATE = 0.006
-CLIP_NORM = 1.0  # each weight array's gradient is cut to this length: the documents' cure for exploding gradients
+CLIP_NORM = 1.0  # longest gradient of a weight array, longer ones are shortened: the documents' cure if they explode
 SAMPLING = 10 * np.pi  # points in a stretch of x of length 1, so one period has 197 of them, ten windows
 FREQUENCIES = (0.5, 1.0, 2.0)  # of the waves after the training, as multiples of the one trained on
 SHOW_EVERY = 10  # batches between two printed costs, and between two frames of the animation
-SHOWN = 10  # windows in a frame, side by side: of 20 steps each, a whole period
-MEMORYLESS_BOUND = 0.5  # mean of cos(x)^2: to each sine +c and -c are equally frequent, so the best answer is 0
+SHOWN = 10  # rows of the batch in a frame, side by side: 10 windows of 20 steps are a whole period
+MEMORYLESS_BOUND = 0.5  # mean of cos(x)^2: to one sine belong two cosines, +c and -c, so the best answer is 0
 
 CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
 
@@ -71,7 +71,8 @@ def build_model(batch_size=BATCH_SIZE, time_steps=TIME_STEPS, units=UNITS, cell=
     """Return the network: sines (batch_size, time_steps, 1) to cosines of the same shape (document 004, Regressor)."""
     return Regressor([
         keras.Input(batch_shape=(batch_size, time_steps, 1)),
-        CELLS[cell](units, return_sequences=True, stateful=stateful),  # (50, 20, 20)  1,760 = 4 x 20 x (1 + 20 + 1)
+        # (50, 20, 20)  1,760 = 4 x 20 x (1 + 20 + 1); return_sequences: an answer at every step, not only the last
+        CELLS[cell](units, return_sequences=True, stateful=stateful),
         layers.TimeDistributed(layers.Dense(1)),  # (50, 20, 1)  21 = 20 x 1 + 1, the same ones at every time step
     ])  # fmt: skip
 
@@ -79,7 +80,9 @@ def build_model(batch_size=BATCH_SIZE, time_steps=TIME_STEPS, units=UNITS, cell=
 def windows(steps=STEPS, batch_size=BATCH_SIZE, time_steps=TIME_STEPS):
     """Return x of every batch, (steps, batch_size, time_steps).
 
-    Row i of the first batch is the i-th window of the wave; in the next batch it is the window after that.
+    Each row walks along the wave, a window a batch, and the next row goes one window ahead of it:
+        batch 0 reads the windows 0 1 2 ... 49
+        batch 1 reads the windows 1 2 3 ... 50
     """
     starts = time_steps * (np.arange(steps)[:, None] + np.arange(batch_size))  # (steps, batch_size)
     return (starts[:, :, None] + np.arange(time_steps)) / SAMPLING
@@ -88,7 +91,7 @@ def windows(steps=STEPS, batch_size=BATCH_SIZE, time_steps=TIME_STEPS):
 class Watch(keras.callbacks.Callback):
     """Keep the cost and the prediction of every batch of `x`; print the cost, on one moving line in a terminal.
 
-    It takes the prediction out of Keras's logs, so it stands before callbacks that expect numbers there.
+    It must be the first callback, for it takes the prediction out of Keras's logs, where others expect numbers.
     """
 
     def __init__(self, name, x, draw=None):
@@ -100,8 +103,8 @@ class Watch(keras.callbacks.Callback):
         self.predictions.append(logs.pop("prediction")[:, :, 0])
         self.costs.append(logs["cost"])
         if batch % SHOW_EVERY == 0:
-            end = "\r" if sys.stdout.isatty() else "\n"
-            print(f"{self.name}: batch {batch:4d}, cost {logs['cost']:<10.4f}", end=end, flush=True)
+            end = "      \r" if sys.stdout.isatty() else "\n"  # the blanks wipe out a longer cost
+            print(f"{self.name}: batch {batch:4d}, cost {logs['cost']:.4f}", end=end, flush=True)
             if self.draw:
                 self.draw(*self.frame(batch))
 
@@ -129,8 +132,8 @@ class Watch(keras.callbacks.Callback):
 def run_on(model, x, frequency, length=30):
     """Return where the wave goes from `x` (batch_size,) on and what the network says of it, both (points,).
 
-    `length` windows follow, at `frequency` times the trained one. They are those of the last row, for the other rows
-    follow it along the wave: their next windows were trained on. The network learns nothing, and its state is put back.
+    `length` windows follow, at `frequency` times the trained one. They are those of the last row, which is farthest
+    ahead: what the others would read next was trained on. The network learns nothing, and its state is put back.
     """
     time_steps = model.input_shape[1]
     x = x[:, None] + frequency * np.arange(1, length * time_steps + 1) / SAMPLING
@@ -223,14 +226,14 @@ def main(argv=None):
     for frequency in args.frequency:
         x_next, prediction = unseen[frequency] = run_on(model, x_end, frequency)
         cost_by_frequency[frequency] = np.mean((prediction - np.cos(x_next)) ** 2)
-        print(f"the wave goes on at {frequency:g} times its frequency: cost {cost_by_frequency[frequency]:.4f}")
+        print(f"an unseen stretch at {frequency:g} x the trained frequency: cost {cost_by_frequency[frequency]:.4f}")
 
     # 5. Show
     costs = {name: watch.costs for name, watch in watched.items()}
     waves.learned(run.folder / "regressor.png", stateful.frame(-1), costs, errors, MEMORYLESS_BOUND)
     waves.unseen(run.folder / "unseen.png", unseen, cost_by_frequency)
     frames = map(stateful.frame, range(0, len(stateful.costs), SHOW_EVERY))
-    plots.animation(run.folder / "regressor.gif", waves.frame, frames, figsize=(7, 3.6))
+    plots.animation(run.folder / "regressor.gif", waves.frame, frames, figsize=(7, 3.6), fps=10)
     worst = results["stateful"]["worst_cost_last_100"]
     twin = {"stateless": results["stateless"]} if "stateless" in results else {}
     return run.finish(

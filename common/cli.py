@@ -23,6 +23,9 @@ ROUTINE = (
 )
 
 
+_folders = []  # of the runs that this process has begun
+
+
 class UserError(Exception):
     """Something the person can put right: `launch` shows it as one line, `error: ...`, with exit code 2."""
 
@@ -95,9 +98,21 @@ def launch(main):
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        _close("interrupted")
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception:
+        _close("failed")
+        raise
     sys.exit(130 if result.get("status") == "interrupted" else 0)
+
+
+def _close(status):
+    """Write `status` into the result.json of every run that has not come to its end."""
+    for folder in _folders:
+        facts = json.loads((folder / "result.json").read_text() or "{}")
+        if facts.get("status") != "finished":
+            write_result(folder, {**facts, "status": status})
 
 
 def classifier_flags(parser, dropout, optimizer):
@@ -134,6 +149,7 @@ def new_folder(script, out=None):
             if any(folder.iterdir()):
                 raise UserError(f"--out {out}: holds files already, maybe another run's; name a new folder")
         (folder / "result.json").touch(exist_ok=False)
+        _folders.append(folder)
         return folder
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{out or RUNS_DIR}: a file is in the way, or another run has just begun there") from None

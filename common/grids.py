@@ -17,7 +17,7 @@ def frame(figure, columns=8):
 
     def draw(pixels, title):
         rows = -(-len(pixels) // columns)
-        tiles = np.zeros((rows * columns, 28, 28), "uint8")
+        tiles = np.full((rows * columns, 28, 28), 255, "uint8")
         tiles[: len(pixels)] = pixels[..., 0]
         axes.clear()
         axes.set_axis_off()

@@ -264,16 +264,18 @@ def three_views(path, image, label, title):
 
 
 @picture
-def animation(path, prepare, frames, figsize):
-    """Write a GIF, ten frames a second; `prepare(figure)` returns draw(...), called with each of `frames`, tuples."""
+def animation(path, prepare, frames, figsize, fps):
+    """Write a GIF of `fps` frames a second; `prepare(figure)` returns draw(...), called with each tuple in `frames`."""
     figure = Figure(figsize=figsize, layout="constrained")
     draw = prepare(figure)
-    writer = PillowWriter(fps=10)
+    writer = PillowWriter(fps)
     with writer.saving(figure, path, dpi=80):
         for frame in frames:
             draw(*frame)
             writer.grab_frame()
             figure.set_layout_engine("none")  # the first frame's layout stays: anew each time takes longer
+        for _ in range(fps):  # the last frame stays for a second
+            writer.grab_frame()
 
 
 def show(folder):

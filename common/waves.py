@@ -15,7 +15,7 @@ def frame(figure):
     axes = figure.subplots()
     (truth,) = axes.plot([], [], color="red", label="cos(x)")
     (answer,) = axes.plot([], [], color="blue", linestyle="--", label="the network, which reads sin(x)")
-    axes.set(ylim=(-1.2, 1.2), xlabel="x")
+    axes.set(ylim=(-1.2, 1.2), xlabel="x (grey lines: here begins the next row of the batch, which has its own state)")
     figure.legend(loc="outside lower center", ncols=2)
 
     def draw(x, prediction, title):
@@ -73,7 +73,7 @@ def learned(path, last, costs, errors, bound):
     right.set(xlabel="position inside the window", ylabel="squared error, last 100 batches", yscale="log")
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (left, right):
-        axes.axhline(bound, color="black", linestyle=":", label="least cost without memory")
+        axes.axhline(bound, color="black", linestyle=":", label="least cost from one point alone")
         axes.grid(alpha=0.3)
     bottom.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=120)
@@ -89,10 +89,11 @@ def unseen(path, stretches, costs):
     figure.suptitle("The wave goes on after the training, at other frequencies too; the network learns no more")
     grid = figure.subplots(len(stretches), 1, squeeze=False, sharex=True)
     for axes, (frequency, (x, prediction)) in zip(grid.flat, stretches.items(), strict=True):
+        axes.plot(np.sin(x), color="lightgrey", label="sin(x), which it reads")
         axes.plot(np.cos(x), color="red", label="cos(x)")
-        axes.plot(prediction, color="blue", linestyle="--", label="the network, which reads sin(x)")
+        axes.plot(prediction, color="blue", linestyle="--", label="the network")
         axes.set(ylim=(-1.5, 1.5), xlim=(0, len(x) - 1))
         axes.set_title(f"{frequency:g} times the trained frequency, cost {costs[frequency]:.4f}", fontsize=10)
     axes.set_xlabel("steps after the training")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=120)

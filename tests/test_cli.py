@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -83,6 +84,21 @@ def test_a_persons_mistake_is_one_line_and_exit_code_2(capsys):
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         cli.launch(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "interrupted"), (ZeroDivisionError, "failed")])
+def test_a_run_that_dies_says_so(error, status):
+    def main():
+        cli.write_result(cli.new_folder("script"), {"script": "script", "status": "finished"})
+        cli.write_result(cli.new_folder("script"), {"script": "script", "status": "running"})
+        cli.new_folder("script")
+        raise error
+
+    with pytest.raises((SystemExit, ZeroDivisionError)):
+        cli.launch(main)
+    written = [json.loads((cli.RUNS_DIR / "script" / number / "result.json").read_text()) for number in "123"]
+    assert [facts["status"] for facts in written] == ["finished", status, status]
+    assert written[1]["script"] == "script"
 
 
 def test_run_folders_are_numbered_and_never_shared():

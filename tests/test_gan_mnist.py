@@ -193,8 +193,9 @@ def test_a_run_leaves_networks_pictures_and_judgement(trained):
 def test_the_closing_lines_set_the_images_beside_untrained_and_real_ones(architecture, capsys):
     result = gan_mnist.main([*SMALL, "--steps", "3", "--architecture", architecture])
     printed = capsys.readouterr().out
-    assert re.search(r"as the judge sees them +generated +untrained +real\n", printed)
-    row = re.search(r"frechet distance +([\d.]+) +([\d.]+) +([\d.]+)\n", printed)
+    assert re.search(r"the judge .+ generated +untrained +real +best\n", printed)
+    row = re.search(r"frechet distance +([\d.]+) +([\d.]+) +([\d.]+) +0\n", printed)
+    assert str(cli.relative(result["folder"] / "generator.keras")) in printed
     expected = [result[key] for key in ("frechet_distance", "frechet_untrained", "frechet_floor")]
     assert [float(number) for number in row.groups()] == pytest.approx(expected, rel=1e-3)
     assert printed.splitlines()[-1].startswith(f"Classifier score: {result['classifier_score']:.2f} of 10, Frechet")
@@ -302,8 +303,8 @@ def test_a_walk_leads_from_one_image_to_another(trained, monkeypatch):
         ("--latent-dim 0", "--latent-dim: expected"),
         ("--label-smoothing 1", "--label-smoothing: expected a number of at least 0 and below 1"),
         ("--architecture round", "choose from .*dense.*conv"),
-        ("--generate 4", "--model goes with --generate or --interpolate"),
-        ("--model generator.keras", "--model goes with --generate or --interpolate"),
+        ("--generate 4", "--generate and --interpolate need a trained generator"),
+        ("--model generator.keras", "and --model one of them"),
         ("--model nowhere.keras --generate 4", "nowhere.keras: no Keras model can be read"),
     ],
 )

@@ -189,7 +189,7 @@ def test_in_a_terminal_the_cost_is_one_moving_line(monkeypatch, capsys):
     lstm_regressor.main(SMALL)
     printed = capsys.readouterr().out
     assert printed.count("\r") == 3
-    assert re.search(r"batch    0, cost [\d.]+ *\rstateful: batch   10, cost [\d.]+ *\r.* 20, cost [^\n]*\r\n", printed)
+    assert re.search(r"batch    0, cost [\d.]+ +\rstateful: batch   10, cost [\d.]+ +\r.* 20, cost [^\n]*\r\n", printed)
 
 
 def test_ctrl_c_in_the_twin_keeps_both(monkeypatch, capsys):

@@ -144,7 +144,7 @@ def test_a_grid_shows_the_pixels_row_by_row(tmp_path, monkeypatch):
     grids.grid(tmp_path / "picture.png", PIXELS, "title", columns=4)
     assert shown[0].shape == (3 * 28, 4 * 28)
     np.testing.assert_array_equal(shown[0][28:56, 28:56], DIGITS.x_train[5])
-    assert not shown[0][56:, 84:].any(), "11 images leave the twelfth place black"
+    assert (shown[0][56:, 84:] == 255).all(), "11 images leave the twelfth place white"
 
 
 def test_grey_values_are_the_nearest():
@@ -153,7 +153,9 @@ def test_grey_values_are_the_nearest():
 
 def test_an_animation_has_a_frame_for_each_picture(tmp_path, capsys):
     frames = [(PIXELS, "step 0"), (255 - PIXELS, "step 1"), (PIXELS, "step 2")]
-    plots.animation(tmp_path / "a.gif", grids.frame, frames, figsize=(3, 3))
+    plots.animation(tmp_path / "a.gif", grids.frame, frames, figsize=(3, 3), fps=5)
     assert capsys.readouterr().err == ""
     with Image.open(tmp_path / "a.gif") as gif:
-        assert (gif.n_frames, gif.info["duration"]) == (3, 100)
+        assert (gif.n_frames, gif.info["duration"]) == (3, 200)
+        gif.seek(2)
+        assert gif.info["duration"] == 1200, "the last one stays for a second"
