@@ -7,8 +7,11 @@ Model     Generator: Dense 128, LeakyReLU, Dense 784 tanh; 109,456 parameters. D
 Run       python gan_mnist.py
           python gan_mnist.py --architecture conv
           python gan_mnist.py --generate 64 --interpolate --model runs/gan_mnist/1/generator.keras
-Expect    (to be measured)
-Baseline  an untrained generator: (to be measured)
+Expect    Seeds 0 to 2 on MNIST, 2 cores of an AMD EPYC, TensorFlow 2.21.0, Keras 3.15.1; all ten classes are covered:
+          dense  classifier score 7.06 6.96 6.75, Frechet distance 22.9 21.6 25.5, after 2 minutes of training
+          conv   classifier score 8.71 8.69 8.65, Frechet distance 1.40 1.63 1.55, after 9 minutes
+          Real images have a score of 9.76 and are 0.5 from other real ones.
+Baseline  an untrained generator: a score of 1.0 and a distance of 450 to 570.
 Try next  --latent-dim 2           A whole world on one sheet of paper: can two numbers tell all the digits apart?
           --label-smoothing 0.1    Tells the discriminator to be less sure of real images. Who gains?
           --steps 2000             Watch the losses, then look at the pictures. Would you have known when to stop?
