@@ -16,6 +16,8 @@ Try next  --filters 8 8 8        With 1,978 parameters, a fortieth: how much of 
 Source    Document 003, Listings 3.17 and 3.18 (both break off; document 000, section 4, is whole) and Table 3.2.
 """
 
+import math
+
 from common import cli, device, mnist, plots, runs  # first: device starts TensorFlow without its log lines
 
 import numpy as np
@@ -29,15 +31,34 @@ KERNEL_SIZE = 3  # rows and columns that a kernel sees
 POOL_SIZE = 2  # rows and columns that become one
 DROPOUT = 0.2  # share of the 576 features silenced at each training step
 OPTIMIZER = "adam"  # the best of the three in Table 3.2
+# --recipe fast trains the same layers as one would today. The learning rate climbs to its peak for a third of the time,
+# then falls to zero (one-cycle): large steps go far early on, small ones settle. relu comes after pooling, which gives
+# the same numbers (the largest of a patch is the same before and after relu) and looks at a quarter of the pixels.
+# --recipe best also shows each digit a little turned, scaled and moved, never twice alike (augmentation): what the
+# network cannot learn by heart it has to understand. Batch normalisation did not earn its place: 99.44 % where this
+# reaches 99.57 % (10 and 12 epochs, of 10,000 training images held out).
+RECIPES = {
+    "book": {},
+    "fast": {"epochs": 2, "batch_size": 64, "dropout": 0.1, "precision": "auto"},
+    "best": {"epochs": 9, "batch_size": 64},
+}
+PEAK = 0.006  # six times Adam's own rate, though only for a moment
+TURN, SCALE, MOVE = 10 / 360, 0.1, 2 / 28  # at most 10 degrees, a tenth, two pixels
 MLP_ACCURACY, MLP_PARAMETERS = 0.9823, 269_322  # mlp_mnist.py on MNIST, mean of seeds 0, 1, 2
 
 
-def build_model(filters=FILTERS, kernel_size=KERNEL_SIZE, pool_size=POOL_SIZE, dropout=DROPOUT, batch_norm=False):
+def build_model(filters=FILTERS, kernel_size=KERNEL_SIZE, pool_size=POOL_SIZE, dropout=DROPOUT, batch_norm=False,
+                recipe="book"):
     """Return the network: (batch, 28, 28, 1) pixels in [0, 1] to (batch, 10) probabilities (003, Listing 3.17).
 
-    With `batch_norm` the activation stands apart, after the normalisation of the maps, as the document teaches.
+    With `batch_norm` the activation stands apart, after the normalisation of the maps, as the document teaches. The
+    recipes fast and best pool first.
     """
     model = keras.Sequential([keras.Input((28, 28, 1))])
+    if recipe == "best":  # these three do nothing outside the training
+        model.add(layers.RandomRotation(TURN, fill_mode="constant"))
+        model.add(layers.RandomZoom(SCALE, SCALE, fill_mode="constant"))
+        model.add(layers.RandomTranslation(MOVE, MOVE, fill_mode="constant"))
     # With the defaults, each layer's output shape and parameters:
     #   Conv2D 64 3x3 relu   (26, 26, 64)      640 = 64 x (3*3*1 + 1)
     #   MaxPooling2D 2       (13, 13, 64)
@@ -46,16 +67,20 @@ def build_model(filters=FILTERS, kernel_size=KERNEL_SIZE, pool_size=POOL_SIZE, d
     #   Conv2D 64 3x3 relu   (3, 3, 64)     36,928 = 64 x (3*3*64 + 1)
     #   Flatten, Dropout     (576,)         576 = 3*3*64
     #   Dense 10 softmax     (10,)           5,770 = 576 x 10 + 10
+    pool_first, apart = recipe != "book", batch_norm or recipe != "book"
     for index, maps in enumerate(filters):
-        if index:
+        if index and not pool_first:
             model.add(layers.MaxPooling2D(pool_size))
-        model.add(layers.Conv2D(maps, kernel_size, activation=None if batch_norm else "relu"))
+        model.add(layers.Conv2D(maps, kernel_size, activation=None if apart else "relu"))
+        if index < len(filters) - 1 and pool_first:
+            model.add(layers.MaxPooling2D(pool_size))
         if batch_norm:
             model.add(layers.BatchNormalization())  # 4 numbers a map: mean and variance seen, scale and shift learned
+        if apart:
             model.add(layers.Activation("relu"))
     model.add(layers.Flatten())
     model.add(layers.Dropout(dropout))
-    model.add(layers.Dense(mnist.NUM_CLASSES, activation="softmax"))
+    model.add(layers.Dense(mnist.NUM_CLASSES, activation="softmax", dtype="float32"))
     return model
 
 
@@ -69,7 +94,8 @@ def parse(argv):
     parser.add_argument("--pool-size", type=cli.number(int, at_least=1), default=POOL_SIZE, metavar="N",
                         help="rows and columns that pooling makes one (default %(default)s)")
     parser.add_argument("--batch-norm", action="store_true", help="normalise the maps between convolution and relu")
-    cli.classifier_flags(parser, DROPOUT, OPTIMIZER)
+    cli.classifier_flags(parser, DROPOUT, OPTIMIZER, RECIPES)
+    parser.set_defaults(**RECIPES[parser.parse_args(argv).recipe])
     args = parser.parse_args(argv)
     size = 28
     for index in range(len(args.filters)):
@@ -83,7 +109,7 @@ def parse(argv):
 def main(argv=None):
     """Train, evaluate and show; return the content of result.json, with the run's folder."""
     args = parse(argv)
-    strategy = device.strategy(args.device)
+    strategy = device.strategy(args)
     keras.utils.set_random_seed(args.seed)
 
     # 1. Data: a picture keeps its rows and columns and gets a channel; a label becomes a one-hot vector.
@@ -97,10 +123,16 @@ def main(argv=None):
     # 2. Model
     run = runs.Run("cnn_mnist", args, strategy, digits)
     with strategy.scope():
-        model = build_model(args.filters, args.kernel_size, args.pool_size, args.dropout, args.batch_norm)
+        model = build_model(args.filters, args.kernel_size, args.pool_size, args.dropout, args.batch_norm,
+                            args.recipe)
         optimizer = keras.optimizers.get(args.optimizer)
         if args.learning_rate:
             optimizer.learning_rate = args.learning_rate
+        if args.recipe != "book":
+            peak, steps = args.learning_rate or PEAK, args.epochs * math.ceil(num_train / args.batch_size)
+            optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(
+                peak / 25, decay_steps=0.7 * steps, warmup_target=peak, warmup_steps=0.3 * steps
+            )
         model.compile(
             loss="categorical_crossentropy",  # -log of the probability given to the right digit; guessing costs ln 10
             optimizer=optimizer,
@@ -129,13 +161,14 @@ def main(argv=None):
     # 5. Show
     probabilities = model.predict(x_test, batch_size=1000, verbose=0)  # (10000, 10)
     plots.report(run.folder, digits, history, probabilities, test_loss, test_accuracy, "CNN")
-    kinds = (layers.MaxPooling2D, layers.Activation if args.batch_norm else layers.Conv2D)
+    first = next(layer for layer in model.layers if isinstance(layer, layers.Conv2D))
+    kinds = (layers.MaxPooling2D, layers.Conv2D if first.activation is keras.activations.relu else layers.Activation)
     maps, x = {}, x_test[:1]  # (1, 28, 28, 1)
     for layer in model.layers:
         x = layer(x)
         if isinstance(layer, kinds):
             maps[layer.name] = np.array(x[0])  # (26, 26, 64), (13, 13, 64) ...
-    plots.kernels(run.folder / "kernels.png", model.layers[0].get_weights()[0], f"{digits.name}: first kernels")
+    plots.kernels(run.folder / "kernels.png", first.get_weights()[0], f"{digits.name}: first kernels")
     title = f"{digits.name}: the first ten maps of each layer; bright is strong, black is 0"
     plots.feature_maps(run.folder / "feature_maps.png", digits.x_test[0], maps, title)
     if digits.name == "MNIST" and not args.limit:

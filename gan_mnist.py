@@ -54,8 +54,8 @@ def build_generator(architecture="dense", latent_dim=LATENT_DIM):
             keras.Input((latent_dim,)),
             layers.Dense(128),  # (128,)  8,320 = 64 x 128 + 128
             layers.LeakyReLU(0.01),
-            layers.Dense(784, activation="tanh"),  # (784,)  101,136 = 128 x 784 + 784
-            layers.Reshape((28, 28, 1)),
+            layers.Dense(784, activation="tanh", dtype="float32"),  # (784,)  101,136 = 128 x 784 + 784
+            layers.Reshape((28, 28, 1), dtype="float32"),
         ], name="generator")  # fmt: skip
     return keras.Sequential([  # no bias where normalisation follows: it has one, among its 4 numbers a channel
         keras.Input((latent_dim,)),
@@ -69,7 +69,8 @@ def build_generator(architecture="dense", latent_dim=LATENT_DIM):
         layers.Conv2DTranspose(32, 4, strides=2, padding="same", use_bias=False),  # (14, 14, 32)  32,768 = 32 x 4*4*64
         layers.BatchNormalization(momentum=0.9),  # (14, 14, 32)  128 = 4 x 32
         layers.LeakyReLU(0.2),
-        layers.Conv2DTranspose(1, 4, strides=2, padding="same", activation="tanh"),  # (28, 28, 1)  513 = 4*4*32 + 1
+        # (28, 28, 1)  513 = 4*4*32 + 1
+        layers.Conv2DTranspose(1, 4, strides=2, padding="same", activation="tanh", dtype="float32"),
     ], name="generator")  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def build_discriminator(architecture="dense"):
             layers.Flatten(),  # (784,)
             layers.Dense(128),  # (128,)  100,480 = 784 x 128 + 128
             layers.LeakyReLU(0.01),
-            layers.Dense(1),  # (1,)  129 = 128 + 1
+            layers.Dense(1, dtype="float32"),  # (1,)  129 = 128 + 1
         ], name="discriminator")  # fmt: skip
     return keras.Sequential([
         keras.Input((28, 28, 1)),
@@ -95,7 +96,7 @@ def build_discriminator(architecture="dense"):
         layers.Flatten(),  # (1568,)
         layers.Dense(128),  # (128,)  200,832 = 1568 x 128 + 128; the first to see more than 10 x 10 pixels
         layers.LeakyReLU(0.2),
-        layers.Dense(1),  # (1,)  129 = 128 + 1
+        layers.Dense(1, dtype="float32"),  # (1,)  129 = 128 + 1
     ], name="discriminator")  # fmt: skip
 
 
@@ -114,9 +115,11 @@ class GAN(keras.Model):
     def compile(self, generator_optimizer, discriminator_optimizer, **options):
         """Give each network its own optimizer, which knows the weights of no other."""
         super().compile(optimizer=discriminator_optimizer, **options)
+        if self.compute_dtype == "float16":  # as Keras has just done with the other: small gradients would become 0
+            generator_optimizer = keras.optimizers.LossScaleOptimizer(generator_optimizer)
         self.generator_optimizer = generator_optimizer
-        generator_optimizer.build(self.generator.trainable_variables)
-        discriminator_optimizer.build(self.discriminator.trainable_variables)
+        self.generator_optimizer.build(self.generator.trainable_variables)
+        self.optimizer.build(self.discriminator.trainable_variables)
 
     def train_step(self, real):
         """Update both networks once; `real` is (batch, 28, 28, 1) in [-1, 1].
@@ -125,7 +128,10 @@ class GAN(keras.Model):
         records what is computed, to tell afterwards how a loss changes with each weight: one tape for each network's
         loss. The third asks how the logit changes with the pixels, which are no weights and so must be watched.
         """
-        noise = keras.random.normal((tf.shape(real)[0], self.generator.input_shape[1]), seed=self.noise_seed)
+        context = tf.distribute.get_replica_context()  # of several replicas each gets its share of images and of noise
+        replica, replicas = context.replica_id_in_sync_group, context.num_replicas_in_sync  # 0 of 1, where it is alone
+        shape = (replicas, tf.shape(real)[0], self.generator.input_shape[1])
+        noise = keras.random.normal(shape, seed=self.noise_seed)[replica]  # (batch, 64)
         cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
         with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
             fake = self.generator(noise, training=True)  # (batch, 28, 28, 1)
@@ -138,17 +144,20 @@ class GAN(keras.Model):
             d_loss = cross_entropy(one - self.label_smoothing, real_logits) / 2 + cross_entropy(zero, fake_logits) / 2
             # and shall be flat at real images: |d logit/dx|^2 (R1, Mescheder et al. 2018), which is 0 if it guesses.
             slope = slope_tape.gradient(real_logits, real)  # (batch, 28, 28, 1)
-            d_total = d_loss + PENALTY / 2 * tf.reduce_mean(tf.reduce_sum(slope**2, axis=(1, 2, 3)))
+            d_total = d_loss + PENALTY / 2 * tf.reduce_mean(tf.reduce_sum(slope**2, axis=(1, 2, 3))) / replicas
             # G wants fake = 1: -log D(fake), again ln 2 if D can only guess. (It could want a large d_loss instead, but
             # as long as D is sure, that has no slope to learn from.)
             g_loss = cross_entropy(one, fake_logits)
+            # The optimizers add up the replicas' gradients: Keras's losses are divided by `replicas`, as is the slope.
+            g_scaled, d_scaled = self.generator_optimizer.scale_loss(g_loss), self.optimizer.scale_loss(d_total)
         generator_weights = self.generator.trainable_variables
         discriminator_weights = self.discriminator.trainable_variables
-        gradients = generator_tape.gradient(g_loss, generator_weights)
+        gradients = generator_tape.gradient(g_scaled, generator_weights)
         self.generator_optimizer.apply(gradients, generator_weights)
-        gradients = discriminator_tape.gradient(d_total, discriminator_weights)
+        gradients = discriminator_tape.gradient(d_scaled, discriminator_weights)
         self.optimizer.apply(gradients, discriminator_weights)
-        values = (d_loss, tf.cast(real_logits > 0, "float32"), tf.cast(fake_logits < 0, "float32"), g_loss)
+        right = tf.cast(real_logits > 0, "float32"), tf.cast(fake_logits < 0, "float32")
+        values = (replicas * d_loss, *right, replicas * g_loss)
         for mean, value in zip(self.means, values, strict=True):
             mean.update_state(value)
         return {mean.name: mean.result() for mean in self.means}
@@ -167,11 +176,11 @@ class Snapshots(keras.callbacks.Callback):
         self.paint(0)
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.model.optimizer.iterations >= self.last:
+        if self.model.optimizer.iterations.numpy() >= self.last:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
-        self.paint(int(self.model.optimizer.iterations))
+        self.paint(int(self.model.optimizer.iterations.numpy()))
 
     def paint(self, step):
         self.steps.append(step)
@@ -247,7 +256,7 @@ def parse(argv):
 def main(argv=None):
     """Train and judge a GAN, or use one; return the content of result.json, with the run's folder."""
     args = parse(argv)
-    strategy = device.strategy(args.device)
+    strategy = device.strategy(args)
     return use(args) if args.model else train(args, strategy)
 
 
@@ -265,6 +274,7 @@ def train(args, strategy):
 
     # Steps 2 and 3. Discriminator and generator
     run = runs.Run("gan_mnist", args, strategy, digits)
+    alone = strategy.num_replicas_in_sync == 1
     with strategy.scope():
         generator = build_generator(args.architecture, args.latent_dim)
         discriminator = build_discriminator(args.architecture)
@@ -273,7 +283,7 @@ def train(args, strategy):
         gan.compile(
             keras.optimizers.Adam(rate, BETA_1),
             keras.optimizers.Adam(rate, BETA_1),
-            steps_per_execution=math.gcd(per_epoch, args.steps, STEPS_PER_CALL),
+            steps_per_execution=math.gcd(per_epoch, args.steps, STEPS_PER_CALL if alone else 1),
         )
     for network in (generator, discriminator):
         network.summary()
@@ -282,6 +292,7 @@ def train(args, strategy):
     rng = np.random.default_rng(args.seed)
     noise = rng.standard_normal((len(x_test), args.latent_dim)).astype("float32")
     untrained = generator.predict(noise, batch_size=500, verbose=0)
+    keras.config.set_dtype_policy("float32")  # the judge is the same, whatever --precision the GAN is trained in
     if not judge:
         print("judge: a small classifier learns to read the digits first, in up to a minute", flush=True)
         judge = train_judge(digits)

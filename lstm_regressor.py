@@ -62,7 +62,8 @@ class Regressor(keras.Sequential):
         with tf.GradientTape() as tape:
             prediction = self(x, training=True)  # (50, 20, 1), and the state moves on by one window
             cost = self.compute_loss(y=y, y_pred=prediction)  # mean of (prediction - y)^2
-        gradients = tape.gradient(cost, self.trainable_variables)
+            scaled = self.optimizer.scale_loss(cost)  # as it is, but for --precision float16
+        gradients = tape.gradient(scaled, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
         return {"cost": cost, "prediction": prediction}  # of this batch: the callbacks receive them
 
@@ -73,7 +74,8 @@ def build_model(batch_size=BATCH_SIZE, time_steps=TIME_STEPS, units=UNITS, cell=
         keras.Input(batch_shape=(batch_size, time_steps, 1)),
         # (50, 20, 20)  1,760 = 4 x 20 x (1 + 20 + 1); return_sequences: an answer at every step, not only the last
         CELLS[cell](units, return_sequences=True, stateful=stateful),
-        layers.TimeDistributed(layers.Dense(1)),  # (50, 20, 1)  21 = 20 x 1 + 1, the same ones at every time step
+        # (50, 20, 1)  21 = 20 x 1 + 1, the same ones at every time step
+        layers.TimeDistributed(layers.Dense(1, dtype="float32"), dtype="float32"),
     ])  # fmt: skip
 
 
@@ -182,12 +184,8 @@ def train(model, x, args, callbacks):
 def main(argv=None):
     """Train on one long wave, then follow others; return the content of result.json, with the run's folder."""
     args = parse(argv)
-    strategy = device.strategy(args.device)
+    strategy = device.strategy(args, single="the state of a row lives on one device, where its next window must go")
     shape = (args.batch_size, args.time_steps, args.units, args.cell)
-
-    if strategy.num_replicas_in_sync > 1:
-        raise cli.UserError(f"--device {args.device}: the state belongs on one device, not on "
-                            f"{strategy.num_replicas_in_sync}; try --device cpu")  # fmt: skip
 
     # 1. Data: a wave, cut into windows
     x = windows(args.steps, args.batch_size, args.time_steps)  # (501, 50, 20)

@@ -28,6 +28,11 @@ UNITS = (256, 256)  # width of each hidden layer in the listing, where Table 3.1
 DROPOUT = 0.45  # share of hidden units silenced at each training step
 ACTIVATION = "relu"  # max(0, x): without it three layers could compute no more than one
 OPTIMIZER = "adam"  # the best of the three in Table 3.1
+# --recipe fast trains the same layers as one would today. The learning rate climbs to its peak for a third of the time,
+# then falls to zero (one-cycle): large steps go far early on, small ones settle. Larger batches waste less of the
+# processor and bear a higher rate. Dropout slows learning down, so few epochs want less of it.
+RECIPES = {"book": {}, "fast": {"epochs": 8, "batch_size": 256, "dropout": 0.25}}
+PEAK = 0.005  # five times Adam's own rate, though only for a moment
 STRIDE = 67  # steps that TensorFlow takes between two looks of Python, sooner done; an epoch has 469 = 7 x 67 of them
 
 
@@ -47,7 +52,7 @@ def build_model(units=UNITS, dropout=DROPOUT, activation=ACTIVATION, l1=0.0, l2=
     for width in units:
         model.add(layers.Dense(width, activation=activation, kernel_regularizer=penalty))
         model.add(layers.Dropout(dropout))
-    model.add(layers.Dense(mnist.NUM_CLASSES, activation="softmax"))
+    model.add(layers.Dense(mnist.NUM_CLASSES, activation="softmax", dtype="float32"))
     return model
 
 
@@ -61,14 +66,15 @@ def parse(argv):
                             help="weight of this penalty on large weights (default %(default)s)")
     parser.add_argument("--activation", type=str.lower, choices=cli.ACTIVATIONS, default=ACTIVATION, metavar="NAME",
                         help="of the hidden layers (default %(default)s)")
-    cli.classifier_flags(parser, DROPOUT, OPTIMIZER)
+    cli.classifier_flags(parser, DROPOUT, OPTIMIZER, RECIPES)
+    parser.set_defaults(**RECIPES[parser.parse_args(argv).recipe])
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     """Train, evaluate and show; return the content of result.json, with the run's folder."""
     args = parse(argv)
-    strategy = device.strategy(args.device)
+    strategy = device.strategy(args)
     keras.utils.set_random_seed(args.seed)
 
     # 1. Data: a picture becomes a row of 784 numbers, a label a one-hot vector: 2 is 0 0 1 0 0 0 0 0 0 0.
@@ -81,16 +87,23 @@ def main(argv=None):
 
     # 2. Model
     run = runs.Run("mlp_mnist", args, strategy, digits)
+    steps_per_epoch = math.ceil(num_train / args.batch_size)  # 469
+    alone = strategy.num_replicas_in_sync == 1  # Keras takes no stride with several replicas
     with strategy.scope():
         model = build_model(args.units, args.dropout, args.activation, args.l1, args.l2)
         optimizer = keras.optimizers.get(args.optimizer)
         if args.learning_rate:
             optimizer.learning_rate = args.learning_rate
+        if args.recipe == "fast":
+            peak, steps = args.learning_rate or PEAK, args.epochs * steps_per_epoch
+            optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(
+                peak / 25, decay_steps=0.7 * steps, warmup_target=peak, warmup_steps=0.3 * steps
+            )
         model.compile(
             loss="categorical_crossentropy",  # -log of the probability given to the right digit; guessing costs ln 10
             optimizer=optimizer,
             metrics=["accuracy"],
-            steps_per_execution=math.gcd(STRIDE, math.ceil(num_train / args.batch_size)),
+            steps_per_execution=math.gcd(STRIDE, steps_per_epoch) if alone else 1,
         )
     model.summary()
     plots.diagram(run.folder / "model.png", model)

@@ -42,7 +42,7 @@ TEST_EVERY = 500  # updates between two tests, where a listing counts updates
 
 # --recipe fast trains the same layers as one would today: Adam, at a rate that climbs to its peak for a third of the
 # time and then falls to zero (one-cycle). Large steps go far early on, small ones settle: 4 epochs in place of 20.
-FAST = {"optimizer": "adam", "epochs": 4}
+RECIPES = {"book": {}, "fast": {"optimizer": "adam", "epochs": 4}}
 PEAK = {"simple_rnn": 0.001, "lstm": 0.004, "gru": 0.004}  # gates bear four times the rate
 
 LISTINGS = {  # the documents' four; document 001's log shows 256 units and 5 epochs beside its listing's 128 and 8
@@ -82,7 +82,7 @@ def build_model(cell=CELL, units=UNITS, num_layers=1, dropout=DROPOUT, activatio
         layer = CELLS[cell](units, activation=activation, dropout=dropout, unroll=unroll,
                             return_sequences=index < num_layers - 1)
         model.add(layers.Bidirectional(layer) if bidirectional else layer)  # two of them: (512,), side by side
-    model.add(layers.Dense(mnist.NUM_CLASSES, activation="softmax"))  # (10,)  2,570 = 256 x 10 + 10
+    model.add(layers.Dense(mnist.NUM_CLASSES, activation="softmax", dtype="float32"))  # (10,)  2,570 = 256 x 10 + 10
     return model
 
 
@@ -106,7 +106,7 @@ class StopAfter(keras.callbacks.Callback):
         self.steps, self.x_test, self.labels, self.name = steps, x_test, digits.y_test, digits.name
 
     def on_train_batch_end(self, batch, logs=None):
-        step = int(self.model.optimizer.iterations)
+        step = int(self.model.optimizer.iterations.numpy())
         if step % TEST_EVERY == 1:
             probabilities = self.model.predict(self.x_test, batch_size=1000, verbose=0)
             cost = -np.mean(np.log(probabilities[np.arange(len(self.labels)), self.labels]))
@@ -122,22 +122,20 @@ def parse(argv):
     count = cli.number(int, at_least=1)
     parser.add_argument("--listing", choices=LISTINGS, default="rnn", metavar="NAME",
                         help=f"take all settings from a listing: {', '.join(LISTINGS)}; other flags override it")
-    parser.add_argument("--recipe", choices=("book", "fast"), default="book",
-                        help="train as the document does, or in fewer epochs (default %(default)s)")
     parser.add_argument("--cell", choices=CELLS, default=CELL, help="what a time step does (default %(default)s)")
     parser.add_argument("--bidirectional", action="store_true", help="read from both ends")
     parser.add_argument("--layers", type=count, default=1, metavar="N", help="recurrent layers (default %(default)s)")
     parser.add_argument("--units", type=count, default=UNITS, metavar="N", help="size of a state (default %(default)s)")
     parser.add_argument("--activation", type=str.lower, choices=cli.ACTIVATIONS, default=ACTIVATION, metavar="NAME",
                         help="of the state (default %(default)s)")
-    cli.classifier_flags(parser, DROPOUT, OPTIMIZER)
+    cli.classifier_flags(parser, DROPOUT, OPTIMIZER, RECIPES)
     parser.add_argument("--unroll", action=argparse.BooleanOptionalAction, default=False,
                         help="28 copies of the cell in place of a loop (default no)")
     parser.add_argument("--steps", type=count, metavar="N",
                         help=f"in place of --epochs: N updates on the images in their order, a test every {TEST_EVERY}")
     parser.add_argument("--compare", action="store_true", help="train all three cells alike (LSTM and GRU want adam)")
     chosen = parser.parse_args(argv)
-    parser.set_defaults(**LISTINGS[chosen.listing] | (FAST if chosen.recipe == "fast" else {}))
+    parser.set_defaults(**LISTINGS[chosen.listing] | RECIPES[chosen.recipe])
     return parser.parse_args(argv)
 
 
@@ -149,7 +147,7 @@ def main(argv=None):
 
 def train(args):
     """Train, evaluate and show; return the content of result.json, with the run's folder."""
-    strategy = device.strategy(args.device)
+    strategy = device.strategy(args)
     keras.utils.set_random_seed(args.seed)
 
     # 1. Data: a picture is a sequence of 28 rows; a label becomes a one-hot vector.
@@ -223,7 +221,7 @@ def train(args):
 
 def compare(args):
     """Train the three cells under the same settings, each in a folder of its own; print and draw the comparison."""
-    device.strategy(args.device)  # what is wrong with the flags is said before the folder is made
+    device.strategy(args)  # what is wrong with the flags is said before the folder is made
     mnist.num_train(len(mnist.load_mnist(args.data, args.limit).x_train), args.validation)
     folder = cli.new_folder("rnn_mnist", args.out)
     cli.write_result(folder, {"script": "rnn_mnist", "status": "running"})

@@ -1,12 +1,15 @@
 """The command line of every script: shared flags, errors a person can act on, a quiet terminal."""
 
 import argparse
+import atexit
 import contextlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -86,8 +89,33 @@ def parser(doc, batch_size, epochs=None, steps=None, images=True):
     if images:
         shared.add_argument("--limit", type=count, metavar="N", help="only the first N training images (default all)")
     shared.add_argument("--device", choices=("auto", "cpu", "gpu", "tpu"), default="auto",
-                        help="processor to train on (default %(default)s: a GPU where there is one)")
+                        help="processor to train on (default %(default)s: the GPUs where there are any)")
+    shared.add_argument("--replicas", type=count, default=1, metavar="N",
+                        help="split the CPU into N devices that share every batch (default no)")
+    shared.add_argument("--precision", choices=("auto", "float32", "bfloat16", "float16"), default="float32",
+                        help="numbers to compute in (default float32); auto takes bfloat16 where the CPU can")
     return shared
+
+
+def cluster():
+    """Return what TF_CONFIG says of the machines that train together: their addresses, and which of them this one is.
+
+    Without it, or with one worker only, there are none: ([], 0). Number 0 is the chief, who keeps the run's files.
+
+    Raises UserError where TF_CONFIG is no such thing.
+    """
+    try:
+        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+        workers = config["cluster"]["worker"] if config else []
+        index = int(config["task"]["index"]) if config else 0
+        if len(config.get("cluster", "1")) > 1 or not 0 <= index < max(len(workers), 1):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            'TF_CONFIG: expected {"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", '
+            '"index": 0}}, with the index of this machine; unset it to use one machine'
+        ) from None
+    return (workers, index) if len(workers) > 1 else ([], 0)
 
 
 def launch(main):
@@ -101,8 +129,12 @@ def launch(main):
         _close("interrupted")
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
-    except Exception:
+    except Exception as error:
         _close("failed")
+        if cluster()[0] and type(error).__name__ in ("UnavailableError", "DeadlineExceededError", "AbortedError"):
+            print("error: a worker of TF_CONFIG cannot be reached any more, and none goes on alone; start all of them "
+                  "again", file=sys.stderr)  # fmt: skip
+            sys.exit(2)
         raise
     sys.exit(130 if result.get("status") == "interrupted" else 0)
 
@@ -115,8 +147,11 @@ def _close(status):
             write_result(folder, {**facts, "status": status})
 
 
-def classifier_flags(parser, dropout, optimizer):
+def classifier_flags(parser, dropout, optimizer, recipes):
     """Add the flags that the three classifiers share, with the script's defaults."""
+    parser.add_argument("--recipe", choices=recipes, default="book",
+                        help="train as the document does, or as one would today, with settings of its own (default "
+                             "%(default)s)")
     parser.add_argument("--dropout", type=number(float, at_least=0, below=1), default=dropout, metavar="P",
                         help="share of a layer's inputs silenced in training (default %(default)s)")
     parser.add_argument("--optimizer", type=str.lower, choices=OPTIMIZERS, default=optimizer, metavar="NAME",
@@ -130,8 +165,14 @@ def classifier_flags(parser, dropout, optimizer):
 def new_folder(script, out=None):
     """Make and return a folder that no other run has: `out`, or the next number in runs/<script>/.
 
+    Of several machines only the chief keeps its files; the others, which take part in saving, get a passing folder.
+
     Raises UserError where `out` is a file, cannot be written, or is not empty.
     """
+    if cluster()[1] > 0:
+        folder = Path(tempfile.mkdtemp())
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return folder
     try:
         if out is None:
             (RUNS_DIR / script).mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,8 @@ class Run:
             | {"python": platform.python_version()},
         }
         cli.write_result(self.folder, self.facts)
-        print(f"{data}: {about}; device {self.facts['device']}; seed {args.seed}", flush=True)
+        replicas = f" x {strategy.num_replicas_in_sync}" if strategy.num_replicas_in_sync > 1 else ""
+        print(f"{data}: {about}; device {self.facts['device']}{replicas}; seed {args.seed}", flush=True)
 
     def finish(self, headline, model, **results):
         """Write result.json, print the closing line, open the pictures if asked to; return the result as a dict.
@@ -76,7 +77,8 @@ class Run:
             parts.append(f"baseline {100 * results['baseline']:.2f}%")
         parts.append(f"{self.facts['parameters']:,} parameters")
         parts.append(f"{self.facts['seconds_training']:.0f} s of training")
-        parts.append(cli.relative(self.folder))
+        index = cli.cluster()[1]
+        parts.append(f"worker {index}: worker 0 has the files" if index else cli.relative(self.folder))
         print(" | ".join(parts), flush=True)
         if self.args.show:
             plots.show(self.folder)
@@ -118,7 +120,7 @@ class _Recorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.every_step:
-            steps = int(self.model.optimizer.iterations)  # tells an epoch that Ctrl-C cut short from a whole one
+            steps = int(self.model.optimizer.iterations.numpy())  # tells a whole epoch from one cut short
             self._write({"dataset": self.run.dataset, "epoch": epoch + 1, "steps": steps, **logs})
 
     def on_train_batch_end(self, batch, logs=None):
@@ -135,7 +137,7 @@ class _Recorder(keras.callbacks.Callback):
             writer.writerow(row)
 
     def on_train_end(self, logs=None):
-        steps = int(self.model.optimizer.iterations)
+        steps = int(self.model.optimizer.iterations.numpy())
         if "steps" not in self.run.facts:
             if not self.every_step:
                 self.run.facts["epochs"] = steps // self.params["steps"]  # whole ones

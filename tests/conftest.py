@@ -1,4 +1,5 @@
-"""What the tests share: no network, no data but the bundled digits, and a folder of its own for every run."""
+"""What the tests share: no network, no data but the bundled digits, and a folder of its own for every run,
+two halves of the CPU."""
 
 import os
 from pathlib import Path
@@ -8,7 +9,12 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the oracles are exact to 1e-5, whic
 from common import cli, mnist
 
 import pytest
+import tensorflow as tf
 from matplotlib.figure import Figure
+
+CPU = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)  # for --replicas 2
+tf.config.list_logical_devices()
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +22,8 @@ def alone(monkeypatch, tmp_path, request):
     """Keep a test off the network, the project's data and its runs; slow tests keep the data."""
     monkeypatch.setattr(mnist, "SOURCES", ())
     monkeypatch.setattr(cli, "RUNS_DIR", tmp_path / "runs")
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    tf.keras.config.set_dtype_policy("float32")
     if "slow" not in request.keywords:
         monkeypatch.setattr(mnist, "DATA_DIR", tmp_path / "data")
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))

@@ -24,7 +24,7 @@ SHORT = {  # a few seconds of each script
     "lstm_regressor": ["--steps", "12", "--units", "4"],
     "gan_mnist": ["--data", "digits", "--limit", "100", "--steps", "10", "--snapshot-every", "5", "--latent-dim", "4"],
 }
-SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--out", "--show", "--verbose"]
+SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--replicas", "--precision", "--out", "--show", "--verbose"]
 NETWORK = {name: "generator" if name == "gan_mnist" else "model" for name in SCRIPTS}  # the file it is saved in
 every_script = pytest.mark.parametrize("script", SCRIPTS)
 every_script_with_digits = pytest.mark.parametrize("script", [name for name in SHORT if "--data" in SHORT[name]])
@@ -103,6 +103,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(script):
     first = trained("1")
     assert trained("1") == first
     assert trained("2")[0] != first[0]
+
+
+@every_script_with_digits
+def test_two_replicas_in_half_the_precision_train_and_draw_as_one_does(script):
+    main = importlib.import_module(script).main
+    result = main([*SHORT[script], "--replicas", "2", "--precision", "bfloat16"])
+    assert (result["status"], result["replicas"], result["precision"]) == ("finished", 2, "mixed_bfloat16")
+    assert len(list(result["folder"].glob("*.png"))) >= 4
 
 
 @every_script

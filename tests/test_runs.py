@@ -7,10 +7,11 @@ import sys
 import threading
 import time
 
-from common import device, mnist, runs
+from common import mnist, runs
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow import keras
 
 DIGITS = mnist.load_mnist("digits", limit=100)
@@ -19,7 +20,7 @@ DIGITS = mnist.load_mnist("digits", limit=100)
 @pytest.fixture
 def run():
     args = argparse.Namespace(out=None, seed=3, started=time.perf_counter(), show=False)
-    return runs.Run("script", args, device.strategy(), DIGITS)
+    return runs.Run("script", args, tf.distribute.get_strategy(), DIGITS)
 
 
 def fit(run, epochs=2, callbacks=()):
@@ -32,7 +33,7 @@ def fit(run, epochs=2, callbacks=()):
 
 
 def test_the_first_line_names_data_device_and_seed(run, capsys):
-    runs.Run("script", run.args, device.strategy("cpu"), DIGITS)
+    runs.Run("script", run.args, tf.distribute.get_strategy(), DIGITS)
     assert capsys.readouterr().out.splitlines()[-1] == (
         "scikit-learn digits (not MNIST): 100 training and 360 test images from scikit-learn; device cpu; seed 3"
     )
