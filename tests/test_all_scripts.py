@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import rnn_mnist
 from common import cli
 
+import numpy as np
 import pytest
 from tensorflow import keras
 
@@ -103,6 +105,30 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(script):
     first = trained("1")
     assert trained("1") == first
     assert trained("2")[0] != first[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "peak"),
+    [
+        ("mlp_mnist", "", 0.005),
+        ("cnn_mnist", "--filters 4 4", 0.004),
+        *(("rnn_mnist", f"--units 4 --cell {cell}", peak) for cell, peak in rnn_mnist.PEAK.items()),
+    ],
+)
+def test_the_fast_recipe_climbs_to_its_peak_and_falls_to_zero(script, flags, peak):
+    module = importlib.import_module(script)
+    short = "--data digits --limit 100 --batch-size 10 --precision float32"
+    result = module.main(f"{short} {flags} --recipe fast".split())
+    steps = 10 * module.RECIPES["fast"]["epochs"]
+    assert result["steps"] == steps
+    optimizer = keras.models.load_model(result["folder"] / "model.keras").optimizer
+    assert type(optimizer).__name__ == "Adam"
+    rates = np.array([float(optimizer._learning_rate(step)) for step in range(steps + 1)])
+    top = round(0.3 * steps)
+    assert rates[[0, top, steps]] == pytest.approx([peak / 25, peak, 0], abs=1e-8)
+    assert (np.diff(rates[: top + 1]) > 0).all()
+    assert (np.diff(rates[top:]) < 0).all()
+    assert rates[:top] == pytest.approx(np.linspace(peak / 25, peak, top, endpoint=False), rel=1e-4)
 
 
 @every_script_with_digits

@@ -6,6 +6,7 @@ from common import cli, mnist
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow import keras
 
 CARD = " ".join(cnn_mnist.__doc__.split())
@@ -55,6 +56,58 @@ def test_batch_normalisation_stands_between_convolution_and_activation():
     ]  # fmt: skip
     assert model.layers[0].activation.__name__ == "linear"
     assert model.count_params() == 80_266 + 3 * 4 * 64
+
+
+def test_pooling_before_relu_gives_the_same_numbers():
+    x = np.random.default_rng(0).random((3, 28, 28, 1), dtype=np.float32)
+    book, fast = cnn_mnist.build_model(), cnn_mnist.build_model(pool_first=True)
+    fast.set_weights(book.get_weights())
+    assert [type(layer).__name__ for layer in fast.layers[:3]] == ["Conv2D", "MaxPooling2D", "Activation"]
+    np.testing.assert_allclose(fast.predict(x, verbose=0), book.predict(x, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((0, 0, 0, 0, 0, 0), lambda x: x),
+        ((np.pi / 2, 0, 0, 0, 0, 0), lambda x: np.rot90(x, axes=(1, 2))),
+        ((0, 0, 0, 0, 2, 0), lambda x: np.pad(x, ((0, 0), (0, 0), (0, 2), (0, 0)))[:, :, 2:]),
+        ((0, 0, 0, 0, 0, -1), lambda x: np.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]),
+        ((0, 0, -1, 0, 0, 0), lambda x: np.broadcast_to((x[:, :, 13:14] + x[:, :, 14:15]) / 2, x.shape)),
+        ((0, 0, 0, -1, 0, 0), lambda x: np.broadcast_to((x[:, 13:14] + x[:, 14:15]) / 2, x.shape)),
+    ],
+)
+def test_an_image_is_turned_scaled_and_moved_as_far_as_was_drawn(values, expected, monkeypatch):
+    drawn = iter(values)
+    monkeypatch.setattr(keras.random, "uniform", lambda shape, *args, **kwargs: tf.fill(shape, float(next(drawn))))
+    x = np.random.default_rng(0).random((2, 28, 28, 1), dtype=np.float32)
+    np.testing.assert_allclose(cnn_mnist.RandomAffine()(x, training=True), expected(x), atol=1e-4)
+
+
+def test_each_image_of_a_batch_moves_its_own_way_and_in_training_only():
+    x = np.repeat(mnist.as_images(mnist.load_mnist("digits").x_train[:1]), 50, axis=0)
+    layer = cnn_mnist.RandomAffine()
+    np.testing.assert_array_equal(layer(x), x)
+    moved = np.array(layer(x, training=True))
+    assert len(np.unique(moved.reshape(50, -1), axis=0)) == 50
+    rows = (moved.sum(axis=(2, 3)) @ np.arange(28)) / moved.sum(axis=(1, 2, 3))
+    assert 0.5 < rows.std() < 2.5
+    assert rows.mean() == pytest.approx((x[0].sum(axis=(1, 2)) @ np.arange(28)) / x[0].sum(), abs=1)
+
+
+def test_the_best_recipe_learns_from_moved_images_and_saves_the_plain_network(monkeypatch):
+    seen = []
+    call = cnn_mnist.RandomAffine.call
+    monkeypatch.setattr(cnn_mnist.RandomAffine, "call", lambda self, images, training=False: (
+        seen.append(training), call(self, images, training))[1])  # fmt: skip
+    result = cnn_mnist.main("--data digits --limit 300 --epochs 3 --filters 16 16 --recipe best".split())
+    assert True in seen
+    model = keras.models.load_model(result["folder"] / "model.keras")
+    assert [type(layer).__name__ for layer in model.layers[:2]] == ["Conv2D", "MaxPooling2D"]
+    digits = mnist.load_mnist("digits")
+    probabilities = model.predict(mnist.as_images(digits.x_test), verbose=0)
+    assert np.mean(probabilities.argmax(axis=1) == digits.y_test) == pytest.approx(result["test_accuracy"])
+    assert result["test_accuracy"] > 0.4
 
 
 def test_a_handful_of_digits_is_memorised_and_its_pictures_drawn():

@@ -181,18 +181,6 @@ def test_the_flags_reach_the_network():
     assert result["parameters"] == model.count_params()
 
 
-@pytest.mark.parametrize(("cell", "peak"), rnn_mnist.PEAK.items())
-def test_the_fast_recipe_climbs_to_its_peak_and_falls_to_zero(cell, peak):
-    flags = ["--data", "digits", "--limit", "100", "--batch-size", "10", "--units", "4", "--cell", cell]
-    result = rnn_mnist.main([*flags, "--recipe", "fast"])
-    assert (result["epochs"], result["steps"]) == (4, 40)
-    optimizer = keras.models.load_model(result["folder"] / "model.keras").optimizer
-    rates = [float(optimizer._learning_rate(step)) for step in range(41)]
-    assert type(optimizer).__name__ == "Adam"
-    climb, fall = np.linspace(peak / 25, peak, 12, endpoint=False), peak * (1 + np.cos(np.linspace(0, np.pi, 29))) / 2
-    assert rates == pytest.approx([*climb, *fall], rel=1e-4, abs=1e-8)
-
-
 def test_other_flags_override_the_recipe():
     args = rnn_mnist.parse(["--recipe", "fast", "--epochs", "7", "--learning-rate", "0.5"])
     assert (args.epochs, args.learning_rate, args.optimizer) == (7, 0.5, "adam")
