@@ -77,8 +77,11 @@ def test_several_gpus_work_together_unless_the_model_cannot_be_copied(monkeypatc
     assert capsys.readouterr().out == "one of 2 GPUs is used: its state is one\n"
 
 
-def test_replicas_compute_what_one_processor_would():
-    one, two = mlp_mnist.main(MLP), mlp_mnist.main([*MLP, "--replicas", "2"])
+def test_replicas_compute_what_one_processor_would_and_round_the_batch_up_to_shares(capsys):
+    one = mlp_mnist.main([*MLP, "--batch-size", "64"])
+    two = mlp_mnist.main([*MLP, "--batch-size", "63", "--replicas", "2"])
+    assert "batch size 63 becomes 64, which 2 replicas can share" in capsys.readouterr().out
+    assert two["flags"]["batch_size"] == 64
     assert (one["replicas"], two["replicas"]) == (1, 2)
     np.testing.assert_allclose(losses(two["folder"]), losses(one["folder"]), atol=1e-5)
     for a, b in zip(*(keras.models.load_model(run["folder"] / "model.keras").get_weights() for run in (one, two)),
@@ -98,12 +101,6 @@ def test_replicas_train_the_gan_that_one_processor_would():
         trained.append([*gan.get_weights(), *history.values()])
     for one, two in zip(*trained, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-4)
-
-
-def test_a_batch_that_the_replicas_cannot_share_is_rounded_up_and_said_so(capsys):
-    result = mlp_mnist.main([*MLP, "--replicas", "2", "--batch-size", "63"])
-    assert "batch size 63 becomes 64, which 2 replicas can share" in capsys.readouterr().out
-    assert result["flags"]["batch_size"] == 64
 
 
 @pytest.mark.parametrize(
