@@ -8,14 +8,18 @@ Run       python benchmarks/scaling.py            three rounds; ten minutes on 2
 """
 
 import argparse
+import os
 import statistics
+import sys
 import tempfile
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common import mnist
 
 import numpy as np
-import speed  # first: it finds common
+import speed
 from matplotlib.figure import Figure
 
 SIZES = (15_000, 30_000, 60_000, 240_000)
@@ -55,11 +59,10 @@ def main():
         replicated = {count: (files[sizes[2]], ("--replicas", str(count))) for count in REPLICAS}
         by_replicas = measure(rounds, replicated)
 
-    (smallest, largest), growth = (min(sizes), max(sizes)), {}
-    for index, name in enumerate(("seconds", "megabytes")):
-        growth[name] = (by_size[largest][index] - by_size[smallest][index]) / (largest - smallest)
+    smallest, largest = min(sizes), max(sizes)
+    growth = (by_size[largest][1] - by_size[smallest][1]) / (largest - smallest)
     print(f"\nfrom {smallest:,} to {largest:,} images: {by_size[largest][0] / by_size[smallest][0]:.1f} times the "
-          f"seconds for {largest / smallest:.0f} times the images, {growth['megabytes'] / IMAGE:.2f} bytes of memory "
+          f"seconds for {largest / smallest:.0f} times the images, {growth / IMAGE:.2f} bytes of memory "
           "for each byte of images")  # fmt: skip
     for count, (seconds, _) in by_replicas.items():
         print(f"{count} replicas: {seconds:.2f} s per epoch, {seconds / by_replicas[1][0]:.2f} times those of one")
@@ -78,7 +81,7 @@ def main():
         axes.set(xlabel="training images in thousands", xlim=0)
         axes.legend()
     replica_axes.bar([str(count) for count in REPLICAS], [by_replicas[count][0] for count in REPLICAS], width=0.6)
-    replica_axes.set(xlabel=f"replicas on {speed.os.cpu_count()} cores", ylabel="seconds per epoch")
+    replica_axes.set(xlabel=f"replicas on {os.cpu_count()} cores", ylabel="seconds per epoch")
     figure.suptitle(f"{SCRIPT}.py on {digits.name}")
     if not args.quick:
         figure.savefig(speed.PROJECT / "benchmarks" / "scaling.png", dpi=100)

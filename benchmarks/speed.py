@@ -8,15 +8,14 @@ book      our script with its defaults
 fast      our script with --recipe fast
 best      cnn_mnist.py --recipe best
 
-The listing and torch train as the book does, so they are timed for a few epochs only (`TIMED`, a start-up of a second
-or two included), and their seconds to the book's accuracy are those of all its epochs. Share is the training's
-floating-point operations per second, of the layers' products alone, out of what this machine reaches in one large
-float32 matrix product. Memory is a process's peak.
+The listing and torch take as many epochs as the book, of which only a few are timed here (`TIMED`): the seconds up to
+their first update, once, and the rest in proportion. Share is the training's floating-point operations per second, of
+the layers' products alone, out of what this machine reaches in one large float32 matrix product. Memory is a process's
+peak (Linux and macOS). The two scripts that count steps have benchmarks of their own: gan.py and regressor.py.
 
-The two scripts that count steps have benchmarks of their own: gan.py and regressor.py.
-
-Run       python benchmarks/speed.py            three rounds on MNIST; about 75 minutes on 2 cores
-          python benchmarks/speed.py --quick    one round of one epoch on the small digits; two minutes
+Run       python benchmarks/speed.py            three rounds on MNIST, into results.md; an hour on 2 cores
+          python benchmarks/speed.py --scripts mlp_mnist    its part of results.md alone; six minutes
+          python benchmarks/speed.py --quick    one round of one epoch on the small digits, printed; two minutes
 """
 
 import argparse
@@ -32,24 +31,26 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-TIMED = {"mlp_mnist": 5, "rnn_mnist": 2, "cnn_mnist": 2}  # epochs of the listing and of torch
+from common import cli
+
+PROJECT = Path(__file__).resolve().parent.parent
+TIMED = {"mlp_mnist": 3, "rnn_mnist": 1, "cnn_mnist": 1}  # epochs of the listing and of torch
 CONTENDERS = {
     "mlp_mnist": ("listing", "torch", "book", "fast"),
     "rnn_mnist": ("listing", "torch", "book", "fast"),
     "cnn_mnist": ("listing", "torch", "book", "fast", "best"),
 }
-PRODUCTS = {  # multiplications of one image's forward pass; a training step needs three times as many
-    "mlp_mnist": 784 * 256 + 256 * 256 + 256 * 10,
-    "rnn_mnist": 28 * (28 + 256) * 256 + 256 * 10,
-    "cnn_mnist": 26 * 26 * 9 * 64 + 11 * 11 * 9 * 64 * 64 + 3 * 3 * 9 * 64 * 64 + 576 * 10,
+PRODUCTS = {  # multiplications of one image's forward pass: what reads the image, and the rest
+    "mlp_mnist": (784 * 256, 256 * 256 + 256 * 10),
+    "rnn_mnist": (28 * 28 * 256, 28 * 256 * 256 + 256 * 10),
+    "cnn_mnist": (26 * 26 * 9 * 64, 11 * 11 * 9 * 64 * 64 + 3 * 3 * 9 * 64 * 64 + 576 * 10),
 }
 
 
 def listing(script, digits, epochs, seed):
-    """Train document 003's listing in today's spelling; return its test accuracy and the seconds of `fit`."""
+    """Train document 003's listing in today's spelling; return the seconds up to its first update, and all of them."""
     import numpy as np
     from tensorflow import keras
     from tensorflow.keras.layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D, SimpleRNN
@@ -57,11 +58,9 @@ def listing(script, digits, epochs, seed):
     from tensorflow.keras.utils import to_categorical
 
     keras.utils.set_random_seed(seed)
-    x_train, y_train, x_test, y_test = digits
-    y_train, y_test = to_categorical(y_train), to_categorical(y_test)
+    y_train = to_categorical(digits.y_train)
     shape = {"mlp_mnist": (784,), "cnn_mnist": (28, 28, 1), "rnn_mnist": (28, 28)}[script]
-    x_train = np.reshape(x_train, (-1, *shape)).astype("float32") / 255
-    x_test = np.reshape(x_test, (-1, *shape)).astype("float32") / 255
+    x_train = np.reshape(digits.x_train, (-1, *shape)).astype("float32") / 255
     model = Sequential([keras.Input(shape)])
     if script == "mlp_mnist":
         for layer in (Dense(256), Activation("relu"), Dropout(0.45), Dense(256), Activation("relu"), Dropout(0.45)):
@@ -76,14 +75,15 @@ def listing(script, digits, epochs, seed):
     model.add(Activation("softmax"))
     optimizer = "sgd" if script == "rnn_mnist" else "adam"
     model.compile(loss="categorical_crossentropy", optimizer=optimizer, metrics=["accuracy"])
+    updates = []
+    clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: updates.append(time.perf_counter()))
     started = time.perf_counter()
-    model.fit(x_train, y_train, epochs=epochs, batch_size=128, verbose=2)
-    seconds = time.perf_counter() - started
-    return model.evaluate(x_test, y_test, batch_size=128, verbose=0)[1], seconds
+    model.fit(x_train, y_train, epochs=epochs, batch_size=128, verbose=2, callbacks=[clock])
+    return updates[0] - started, time.perf_counter() - started
 
 
 def torch(script, digits, epochs, seed):
-    """Train the same network in PyTorch as its tutorials do; return its test accuracy and the seconds of training."""
+    """Train the same network in PyTorch as its tutorials do; return what `listing` returns."""
     import torch
     from torch import nn
 
@@ -96,10 +96,9 @@ def torch(script, digits, epochs, seed):
             return self.out(self.rnn(self.drop(x))[0][:, -1])
 
     torch.manual_seed(seed)
-    x_train, y_train, x_test, y_test = (torch.from_numpy(array) for array in digits)
     shape = {"mlp_mnist": (784,), "cnn_mnist": (1, 28, 28), "rnn_mnist": (28, 28)}[script]
-    x_train, x_test = (x.reshape(-1, *shape).float() / 255 for x in (x_train, x_test))
-    y_train, y_test = y_train.long(), y_test.long()
+    x_train = torch.from_numpy(digits.x_train).reshape(-1, *shape).float() / 255
+    y_train = torch.from_numpy(digits.y_train).long()
     if script == "mlp_mnist":
         model = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Dropout(0.45), nn.Linear(256, 256), nn.ReLU(),
                               nn.Dropout(0.45), nn.Linear(256, 10))  # fmt: skip
@@ -112,17 +111,15 @@ def torch(script, digits, epochs, seed):
     parameters = model.parameters()
     optimizer = torch.optim.SGD(parameters, 0.01) if script == "rnn_mnist" else torch.optim.Adam(parameters, 0.001)
     loss = nn.CrossEntropyLoss()
+    updates = []
     started = time.perf_counter()
     for _ in range(epochs):
         for chosen in torch.randperm(len(x_train)).split(128):
             optimizer.zero_grad()
             loss(model(x_train[chosen]), y_train[chosen]).backward()
             optimizer.step()
-    seconds = time.perf_counter() - started
-    model.eval()
-    with torch.no_grad():
-        answers = torch.cat([model(part).argmax(dim=1) for part in x_test.split(1000)])
-    return float((answers == y_test).float().mean()), seconds
+            updates.append(time.perf_counter())
+    return updates[0] - started, time.perf_counter() - started
 
 
 def contend(script, contender, data, seed, epochs):
@@ -130,11 +127,8 @@ def contend(script, contender, data, seed, epochs):
     from common import mnist
 
     digits = mnist.load_mnist(data)
-    arrays = digits.x_train, digits.y_train, digits.x_test, digits.y_test
-    train = {"listing": listing, "torch": torch}[contender]
-    accuracy, seconds = train(script, arrays, epochs, seed)
-    facts = {"test_accuracy": accuracy, "seconds_training": seconds, "epochs": epochs}
-    print(json.dumps(facts | {"train_images": len(digits.x_train)}))
+    start, seconds = {"listing": listing, "torch": torch}[contender](script, digits, epochs, seed)
+    print(json.dumps({"train_images": len(digits.x_train), "epochs": epochs, "start": start, "seconds": seconds}))
 
 
 def measure(script, contender, data, seed, epochs, *flags):
@@ -158,10 +152,13 @@ def measure(script, contender, data, seed, epochs, *flags):
             text = printed.read()
         if process.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n{text}")
-        facts = json.loads((out / "result.json").read_text() if out.exists() else text.splitlines()[-1])
-    unit = 1 if sys.platform == "darwin" else 1024
-    facts = {key: facts[key] for key in ("test_accuracy", "seconds_training", "epochs", "train_images")}
-    return facts | {"megabytes": usage.ru_maxrss * unit / 1e6}
+        if out.exists():
+            result = json.loads((out / "result.json").read_text())
+            facts = {key: result[key] for key in ("train_images", "epochs", "test_accuracy")}
+            facts["seconds"] = result["seconds_training"]
+        else:
+            facts = json.loads(text.splitlines()[-1])
+    return facts | {"megabytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6}
 
 
 def product_rate():
@@ -177,71 +174,74 @@ def product_rate():
     return float(run.stdout)
 
 
-def table(script, rounds, rate):
-    """Return the rows of a script's table; `rounds` has for each contender a list of facts, one a round."""
-    medians = {
-        contender: {key: statistics.median(facts[key] for facts in measured) for key in measured[0]}
-        for contender, measured in rounds.items()
-    }
-    epochs = medians["book"]["epochs"]
-    for facts in medians.values():
-        facts["per_epoch"] = facts["seconds_training"] / facts["epochs"]
-    heads = (script, "accuracy", "epochs", "s per epoch", "s to book's accuracy", "of book's time", "memory", "share")
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for contender, facts in medians.items():
-        same = contender in ("listing", "torch")
-        seconds = facts["per_epoch"] * (epochs if same else facts["epochs"])
-        ratios = [
-            mine["seconds_training"] / mine["epochs"] * (epochs if same else mine["epochs"]) / book["seconds_training"]
-            for mine, book in zip(rounds[contender], rounds["book"], strict=True)
-        ]
-        reached = same or facts["test_accuracy"] >= medians["book"]["test_accuracy"]
-        share = 6 * PRODUCTS[script] * facts["train_images"] / facts["per_epoch"] / rate
-        accuracies = ", ".join(f"{100 * one['test_accuracy']:.2f}" for one in rounds[contender])
-        accuracy = "as book" if same else f"{100 * facts['test_accuracy']:.2f} % ({accuracies})"
+def training_time(facts, epochs):
+    """Return the seconds of a whole training: as measured, or for as many `epochs` as the book's."""
+    if "start" not in facts:
+        return facts["seconds"]
+    return facts["start"] + (facts["seconds"] - facts["start"]) * epochs / facts["epochs"]
+
+
+def section(script, rounds, rate, about):
+    """Return a script's part of results.md; `rounds` has for each contender a list of facts, one a round."""
+    median = statistics.median
+    book_epochs = rounds["book"][0]["epochs"]
+    book_accuracy = median(facts["test_accuracy"] for facts in rounds["book"])
+    heads = (script, "test accuracy", "epochs", "s per epoch", "s of training", "of book's", "memory", "share")
+    lines = [f"## {script}", "", about, "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    first, rest = PRODUCTS[script]
+    for contender, measured in rounds.items():
+        ours = "test_accuracy" in measured[0]
+        epochs = measured[0]["epochs"] if ours else book_epochs
+        times = [training_time(facts, book_epochs) for facts in measured]
+        ratios = [one / book["seconds"] for one, book in zip(times, rounds["book"], strict=True)]
+        accuracy, short = "not measured", ""
+        if ours:
+            each = [facts["test_accuracy"] for facts in measured]
+            accuracy = f"{100 * median(each):.2f} % ({', '.join(f'{100 * one:.2f}' for one in each)})"
+            short = " without reaching book's accuracy" if median(each) < book_accuracy else ""
+        # the first layer needs no gradient of its input, so two products in place of three; each is a * b + c
+        operations = 2 * (2 * first + 3 * rest) * measured[0]["train_images"] * epochs
         lines.append(
-            f"| {contender} | {accuracy} | {epochs if same else facts['epochs']:g} | {facts['per_epoch']:.1f} | "
-            f"{f'{seconds:.0f}' if reached else f'not reached in {seconds:.0f}'} | {statistics.median(ratios):.2f} "
-            f"({min(ratios):.2f}-{max(ratios):.2f}) | {facts['megabytes']:.0f} MB | {share:.0%} |"
+            f"| {contender} | {accuracy} | {epochs} | {median(times) / epochs:.1f} | {median(times):.0f}{short} | "
+            f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) | "
+            f"{median(facts['megabytes'] for facts in measured):.0f} MB | {operations / median(times) / rate:.0%} |"
         )
-    return lines
+    return "\n".join(lines) + "\n"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round of one epoch on the small digits")
     parser.add_argument("--scripts", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--rounds", type=int, default=3, help="rounds, each with its own seed (default 3)")
-    parser.add_argument("--data", default="mnist")
+    parser.add_argument("--rounds", type=cli.number(int, at_least=1), default=3, help="each has a seed (default 3)")
+    parser.add_argument("--data", default="mnist", help="as in the scripts")
+    parser.add_argument("--contend", nargs=2, help=argparse.SUPPRESS)  # the rest is for the processes of main
     for hidden in ("--seed", "--epochs"):
         parser.add_argument(hidden, type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--contend", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.contend:
         return contend(*args.contend, args.data, args.seed, args.epochs)
     data, rounds, epochs = ("digits", 1, 1) if args.quick else (args.data, args.rounds, None)
-    has_torch = importlib.util.find_spec("torch") is not None
-    lines, rates = [], [product_rate()]
+    packages = ["tensorflow", "keras", "numpy", *(["torch"] if importlib.util.find_spec("torch") else [])]
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    results = PROJECT / "benchmarks" / "results.md"
     for script in args.scripts:
-        measured = {name: [] for name in CONTENDERS[script] if has_torch or name != "torch"}
+        measured = {name: [] for name in CONTENDERS[script] if name != "torch" or "torch" in packages}
+        rate = product_rate()
         for seed in range(rounds):
             for contender, facts in measured.items():
                 facts.append(measure(script, contender, data, seed, epochs))
                 print(f"{script} {contender} seed {seed}: {facts[-1]}", flush=True)
-        rates.append(product_rate())
-        lines += [*table(script, measured, max(rates)), ""]
-    packages = ["tensorflow", "keras", "numpy", *(["torch"] if has_torch else [])]
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    text = "\n".join([
-        "# Speed", "",
-        f"`python benchmarks/speed.py{' --quick' if args.quick else ''}`, {time.strftime('%Y-%m-%d')}: "
-        f"{os.cpu_count()} cores, {processor()}, {max(rates) / 1e9:.0f} GFLOP/s in a float32 matrix product; "
-        f"Python {platform.python_version()}, {versions}. Medians of {rounds} rounds.", "",
-        *lines,
-    ])  # fmt: skip
-    print(f"\n{text}")
-    if not args.quick:
-        (PROJECT / "benchmarks" / "results.md").write_text(text.rstrip() + "\n", encoding="utf-8")
+        rate = max(rate, product_rate())
+        about = (f"`{' '.join(['python benchmarks/speed.py', *sys.argv[1:]])}`, {time.strftime('%Y-%m-%d')}: "
+                 f"{os.cpu_count()} cores, {processor()}, {rate / 1e9:.0f} GFLOP/s in a float32 matrix product; Python "
+                 f"{platform.python_version()}, {versions}. Medians of rounds: {rounds}.")  # fmt: skip
+        part = section(script, measured, rate, about)
+        print(f"\n{part}", flush=True)
+        if not args.quick:
+            old = results.read_text(encoding="utf-8").split("## ")[1:] if results.exists() else []
+            parts = {text.split("\n")[0]: f"## {text.rstrip()}\n" for text in old} | {script: part}
+            results.write_text("\n".join(["# Speed\n", *parts.values()]), encoding="utf-8")
 
 
 def processor():

@@ -106,9 +106,11 @@ def cluster():
     """
     try:
         config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-        workers = config["cluster"]["worker"] if config else []
-        index = int(config["task"]["index"]) if config else 0
-        if len(config.get("cluster", "1")) > 1 or not 0 <= index < max(len(workers), 1):
+        if not config:
+            return [], 0
+        workers, index = config["cluster"]["worker"], int(config["task"]["index"])
+        others = set(config["cluster"]) != {"worker"} or config["task"].get("type", "worker") != "worker"
+        if others or not isinstance(workers, list) or not 0 <= index < len(workers):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(

@@ -111,10 +111,11 @@ class _Recorder(keras.callbacks.Callback):
     def __init__(self, run, every_step):
         super().__init__()
         self.run, self.every_step = run, every_step
-        self.interrupted = False
+        self.interrupted, self._default = False, None
 
     def on_train_begin(self, logs=None):
-        if threading.current_thread() is threading.main_thread():  # no other thread may take signals
+        # No other thread may take signals; and where machines train together, none may stop without the others.
+        if threading.current_thread() is threading.main_thread() and not cli.cluster()[0]:
             self._default = signal.signal(signal.SIGINT, self._stop)
         self._started = time.perf_counter()
 
@@ -144,7 +145,7 @@ class _Recorder(keras.callbacks.Callback):
             self.run.facts |= {"steps": steps, "seconds_training": round(time.perf_counter() - self._started, 2)}
         self.run.facts["status"] = "interrupted" if self.interrupted else "trained"
         cli.write_result(self.run.folder, self.run.facts)
-        if threading.current_thread() is threading.main_thread():
+        if self._default:
             signal.signal(signal.SIGINT, self._default)
 
     def _stop(self, signal_number, frame):

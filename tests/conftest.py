@@ -1,5 +1,4 @@
-"""What the tests share: no network, no data but the bundled digits, and a folder of its own for every run,
-two halves of the CPU."""
+"""What the tests share: no network, no data but the bundled digits, a CPU in two halves, a folder for every run."""
 
 import os
 from pathlib import Path

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import gan_mnist
-import lstm_regressor
 import mlp_mnist
 from common import cli, device
 
@@ -108,6 +107,7 @@ def test_replicas_train_the_gan_that_one_processor_would():
     [
         ({"replicas": 3}, None, "start it anew"),  # the tests have split the CPU in two
         ({"replicas": 2, "name": "gpu"}, None, "leave out --device gpu"),
+        ({"replicas": 2, "precision": "float16"}, None, "take bfloat16"),
         ({"replicas": 2}, ["a:1", "b:1"], "and TF_CONFIG"),
         ({"replicas": 2, "single": "the state is one"}, None, "--replicas: the state is one"),
         ({"single": "the state is one"}, ["a:1", "b:1"], "TF_CONFIG: the state is one"),
@@ -121,11 +121,6 @@ def test_flags_that_do_not_go_together_are_refused(flags, cluster, message, monk
         strategy(**flags)
 
 
-def test_the_regressor_says_why_it_stays_on_one_device():
-    with pytest.raises(cli.UserError, match="--replicas: the state of a row lives on one device"):
-        lstm_regressor.main(["--replicas", "2"])
-
-
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_layers_compute_in_the_precision_asked_for_and_answer_in_float32(precision):
     result = mlp_mnist.main(["--data", "digits", "--epochs", "2", "--precision", precision])
@@ -137,6 +132,7 @@ def test_layers_compute_in_the_precision_asked_for_and_answer_in_float32(precisi
 
 
 def test_auto_takes_bfloat16_where_the_cpu_has_instructions_for_it(monkeypatch):
+    monkeypatch.setattr(device.Path, "exists", lambda path: True)
     for flags, expected in (("fma avx2", "float32"), ("avx512f avx512_bf16", "mixed_bfloat16")):
         monkeypatch.setattr(device.Path, "read_text", lambda path, flags=flags: f"flags : {flags}")
         strategy(precision="auto")
@@ -153,6 +149,8 @@ def test_auto_takes_bfloat16_where_the_cpu_has_instructions_for_it(monkeypatch):
         '{"cluster": {"worker": ["a:1", "b:1"]}}',
         '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
         '{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"index": 0}}',
+        '{"cluster": {"worker": "a:1"}, "task": {"index": 0}}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "ps", "index": 0}}',
     ],
 )
 def test_a_tf_config_that_names_no_workers_is_refused(config, monkeypatch):
@@ -171,12 +169,22 @@ def test_a_newer_keras_is_left_alone_and_the_person_told_what_to_do(monkeypatch,
     assert trainer.reduce_per_replica is before
 
 
+def test_no_thread_tunes_the_datasets_that_keras_makes(monkeypatch):
+    assert tf.data.Options().autotune.enabled is False
+    seen = []
+    monkeypatch.setattr(tf.data, "Options", lambda: seen.append(device._Options()) or seen[-1])
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.zeros((4, 1)), np.zeros((4, 1)), verbose=0)
+    assert seen, "Keras makes its datasets in another way now"
+
+
 @pytest.fixture
 def workers(tmp_path):
-    """Return a function that starts two processes of mlp_mnist.py, joined over the loopback address."""
+    """Return a function that starts two processes of a script, joined over the loopback address."""
     processes = []
 
-    def start(*argv):
+    def start(*argv, script="mlp_mnist"):
         with socket.socket() as first, socket.socket() as second:
             for free in (first, second):
                 free.bind(("127.0.0.1", 0))
@@ -185,7 +193,7 @@ def workers(tmp_path):
             config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             with (tmp_path / f"printed{index}").open("w") as printed:
                 processes.append(subprocess.Popen(
-                    [sys.executable, PROJECT / "mlp_mnist.py", *argv, "--out", tmp_path / f"worker{index}"],
+                    [sys.executable, PROJECT / f"{script}.py", *argv, "--out", tmp_path / f"worker{index}"],
                     env={**os.environ, "TF_CONFIG": json.dumps(config)}, stdout=printed, stderr=subprocess.STDOUT,
                 ))  # fmt: skip
         return processes
@@ -198,7 +206,8 @@ def workers(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="TensorFlow's collectives over gRPC were tried on Linux only")
 def test_two_machines_train_what_one_would_and_the_chief_keeps_the_files(workers, tmp_path):
-    assert [process.wait(timeout=120) for process in workers(*MLP)] == [0, 0]
+    codes = [process.wait(timeout=120) for process in workers(*MLP)]
+    assert codes == [0, 0], (tmp_path / "printed0").read_text()
     alone = mlp_mnist.main(MLP)
     np.testing.assert_allclose(losses(tmp_path / "worker0"), losses(alone["folder"]), atol=1e-4)
     result = json.loads((tmp_path / "worker0" / "result.json").read_text())
@@ -211,13 +220,31 @@ def test_two_machines_train_what_one_would_and_the_chief_keeps_the_files(workers
     assert "worker 1: worker 0 has the files" in (tmp_path / "printed1").read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [
+        ("cnn_mnist", "--epochs 2 --filters 8 8"),
+        ("rnn_mnist", "--epochs 2 --units 16"),
+        ("gan_mnist", "--steps 20 --snapshot-every 10 --architecture conv"),
+    ],
+)
+def test_two_machines_train_the_other_scripts_too(script, flags, workers, tmp_path):
+    processes = workers("--data", "digits", "--limit", "200", *flags.split(), script=script)
+    codes = [process.wait(timeout=300) for process in processes]
+    assert codes == [0, 0], (tmp_path / "printed0").read_text()
+    assert json.loads((tmp_path / "worker0" / "result.json").read_text())["replicas"] == 2
+    assert not (tmp_path / "worker1").exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows stops no process by a signal")
-def test_a_worker_that_is_killed_does_not_leave_the_other_waiting(workers, tmp_path):
+@pytest.mark.parametrize("sent", ["SIGKILL", "SIGINT"])
+def test_a_worker_that_is_stopped_does_not_leave_the_other_waiting(sent, workers, tmp_path):
     chief, other = workers("--data", "digits", "--limit", "100", "--epochs", "100000")
     deadline = time.monotonic() + 120
     while not (tmp_path / "worker0" / "history.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    other.send_signal(signal.SIGKILL)
+    other.send_signal(getattr(signal, sent))
     assert chief.wait(timeout=120) == 2
     assert "error: a worker of TF_CONFIG cannot be reached any more" in (tmp_path / "printed0").read_text()
     assert json.loads((tmp_path / "worker0" / "result.json").read_text())["status"] == "failed"

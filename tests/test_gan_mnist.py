@@ -100,11 +100,27 @@ def test_each_network_moves_only_by_its_own_optimizer(still):
     assert all(moved(before[other], getattr(gan, other)))
 
 
+def test_a_step_in_float16_goes_where_one_in_float32_does():
+    real = tf.constant(RNG.uniform(-1, 1, (8, 28, 28, 1)), "float32")
+    steps = {}
+    for policy in ("float32", "mixed_float16"):
+        keras.config.set_dtype_policy(policy)
+        keras.utils.set_random_seed(0)
+        gan = gan_mnist.GAN(gan_mnist.build_generator(), gan_mnist.build_discriminator())
+        gan.compile(keras.optimizers.SGD(1.0), keras.optimizers.SGD(1.0))
+        before = weights(gan.generator) + weights(gan.discriminator)
+        gan.train_step(real)
+        after = weights(gan.generator) + weights(gan.discriminator)
+        steps[policy] = np.concatenate([(new - old).ravel() for old, new in zip(before, after, strict=True)])
+    difference = np.linalg.norm(steps["mixed_float16"] - steps["float32"])
+    assert difference < 0.02 * np.linalg.norm(steps["float32"])
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_a_step_follows_the_gradients_written_out_in_numpy(smoothing, monkeypatch):
     """With one dense layer in each network, logits x w + b and images z W, both gradients fit on a line."""
     z, real = RNG.normal(size=(8, 3)), RNG.uniform(-1, 1, (8, 28, 28, 1))
-    monkeypatch.setattr(keras.random, "normal", lambda shape, seed: keras.ops.convert_to_tensor(z, "float32"))
+    monkeypatch.setattr(keras.random, "normal", lambda shape, seed: keras.ops.convert_to_tensor(z[None], "float32"))
     generator = keras.Sequential([keras.Input((3,)), layers.Dense(784, use_bias=False), layers.Reshape((28, 28, 1))])
     discriminator = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(1)])
     gan = gan_mnist.GAN(generator, discriminator, label_smoothing=smoothing)

@@ -207,10 +207,16 @@ def test_ctrl_c_in_the_twin_keeps_both(monkeypatch, capsys):
 
 
 def test_several_replicas_are_refused(monkeypatch):
-    monkeypatch.setattr(lstm_regressor.device, "strategy", lambda name: SimpleNamespace(num_replicas_in_sync=8))
-    with pytest.raises(cli.UserError, match="--device tpu: the state belongs on one device, not on 8"):
-        lstm_regressor.main(["--device", "tpu"])
+    monkeypatch.setattr(lstm_regressor.device, "_tpu_strategy", lambda: SimpleNamespace(num_replicas_in_sync=8))
+    for flags in ("--device tpu", "--replicas 2"):
+        with pytest.raises(cli.UserError, match=f"{flags.split()[0]}.*: the state of a row lives on one device"):
+            lstm_regressor.main(flags.split())
     assert not cli.RUNS_DIR.exists()
+
+
+def test_in_float16_it_learns_as_in_float32():
+    costs = [lstm_regressor.main([*SMALL, "--precision", name])["final_cost"] for name in ("float32", "float16")]
+    assert costs[1] == pytest.approx(costs[0], rel=0.02)
 
 
 def test_the_saved_network_loads_without_the_script():

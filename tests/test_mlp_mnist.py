@@ -103,7 +103,7 @@ def test_the_saved_model_gives_the_accuracy_that_was_printed():
     assert np.mean(probabilities.argmax(axis=1) == digits.y_test) == pytest.approx(result["test_accuracy"])
 
 
-@pytest.mark.parametrize(("limit", "steps"), [(60_000, 67), (1437, 1), (60_000 - 128 * 67, 67)])
+@pytest.mark.parametrize(("limit", "steps"), [(60_000, 67), (1437, 12), (60_000 - 128 * 67, 67), (128 * 71, 1)])
 def test_the_stride_divides_an_epoch_so_that_the_progress_bar_fits(limit, steps, monkeypatch):
     class Compiled(Exception):
         pass
@@ -149,3 +149,10 @@ def test_the_card_tells_the_truth_about_mnist():
     assert mean >= 98.2
     assert mean == pytest.approx(expected, abs=2 * spread)
     assert f"{100 * results[0]['baseline']:.2f} %" in CARD
+
+
+@pytest.mark.slow
+def test_the_fast_recipe_reaches_what_the_card_says():
+    expected = float(re.search(r"--recipe fast: ([\d.]+) %", CARD)[1])
+    runs = [mlp_mnist.main(["--data", "mnist", "--recipe", "fast", "--seed", str(seed)]) for seed in range(3)]
+    assert 100 * np.mean([run["test_accuracy"] for run in runs]) == pytest.approx(expected, abs=0.2)
