@@ -79,7 +79,7 @@ def main(argv=None):
 
     # 1. Data: a picture becomes a row of 784 numbers, a label a one-hot vector: 2 is 0 0 1 0 0 0 0 0 0 0.
     digits = mnist.load_mnist(args.data, args.limit)
-    x_train = mnist.as_vectors(digits.x_train)  # (60000, 784) in [0, 1]
+    x_train = device.tensor(mnist.as_vectors, digits.x_train)  # (60000, 784) in [0, 1]
     x_test = mnist.as_vectors(digits.x_test)  # (10000, 784)
     y_train = keras.utils.to_categorical(digits.y_train, mnist.NUM_CLASSES)  # (60000, 10)
     y_test = keras.utils.to_categorical(digits.y_test, mnist.NUM_CLASSES)  # (10000, 10)

@@ -152,7 +152,7 @@ def train(args):
 
     # 1. Data: a picture is a sequence of 28 rows; a label becomes a one-hot vector.
     digits = mnist.load_mnist(args.data, args.limit)
-    x_train = mnist.as_sequences(digits.x_train)  # (60000, 28, 28) in [0, 1]
+    x_train = device.tensor(mnist.as_sequences, digits.x_train)  # (60000, 28, 28) in [0, 1]
     x_test = mnist.as_sequences(digits.x_test)  # (10000, 28, 28)
     y_train = keras.utils.to_categorical(digits.y_train, mnist.NUM_CLASSES)  # (60000, 10)
     y_test = keras.utils.to_categorical(digits.y_test, mnist.NUM_CLASSES)  # (10000, 10)

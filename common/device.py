@@ -12,6 +12,8 @@ from pathlib import Path
 
 from common import cli
 
+import numpy as np
+
 os.environ["KERAS_BACKEND"] = "tensorflow"  # tf.keras is Keras 3, which ~/.keras/keras.json may point elsewhere
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # fast kernels, by default on the newest x86 processors only
@@ -77,6 +79,14 @@ def strategy(args, single=None):
         print(f"batch size {args.batch_size} becomes {rounded}, which {count} replicas can share", flush=True)
         args.batch_size = rounded
     return chosen
+
+
+def tensor(prepare, images):
+    """Return `prepare(images)`, an array, as a tensor: of an array, fit and evaluate would each make and keep a copy.
+
+    It is made in parts, for while TensorFlow takes over an array it needs its memory three times.
+    """
+    return tf.concat([tf.constant(prepare(part)) for part in np.array_split(images, 16)], axis=0)
 
 
 def describe(strategy):

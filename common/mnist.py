@@ -94,17 +94,17 @@ def num_train(count, validation):
 
 def as_vectors(images):
     """Return uint8 (count, 28, 28) as float32 (count, 784) in [0, 1]: what an MLP sees, rows end to end."""
-    return np.reshape(images, [-1, 28 * 28]).astype("float32") / 255
+    return np.divide(np.reshape(images, [-1, 28 * 28]), 255, dtype="float32")
 
 
 def as_images(images):
     """Return uint8 (count, 28, 28) as float32 (count, 28, 28, 1) in [0, 1]: what a CNN sees, one channel of grey."""
-    return np.reshape(images, [-1, 28, 28, 1]).astype("float32") / 255
+    return np.divide(np.reshape(images, [-1, 28, 28, 1]), 255, dtype="float32")
 
 
 def as_sequences(images):
     """Return uint8 (count, 28, 28) as float32 (count, 28, 28) in [0, 1]: what an RNN sees, 28 steps of 28 pixels."""
-    return np.reshape(images, [-1, 28, 28]).astype("float32") / 255
+    return np.divide(np.reshape(images, [-1, 28, 28]), 255, dtype="float32")
 
 
 def read(path):
