@@ -11,7 +11,7 @@ Run       python cnn_mnist.py
 Expect    99.29 % +- 0.04 of the test images (mean and standard deviation of seeds 0, 1, 2) after 267 s of training on
           2 cores of an AMD EPYC with TensorFlow 2.21.0 and Keras 3.15.1. The document prints 99.4 %.
           --recipe fast: 99.30 % (seed 0) after 102 s;  --recipe best: 99.56 % (seed 0) after 235 s
-Baseline  11.35 %: always answer 1, the most frequent digit. The MLP: 98.23 % with 269,322 parameters.
+Baseline  11.35 %: always answer 1, the most frequent digit. The MLP: 98.27 % with 269,322 parameters.
 Try next  --filters 8 8 8        With 1,978 parameters, a fortieth: how much of the accuracy do they buy?
           --kernel-size 1        What is left of a CNN whose kernels see no neighbours?
           --batch-norm           Does it learn more in its first epoch? What does a step cost now?
@@ -47,7 +47,7 @@ RECIPES = {
 }
 PEAK = 0.004  # four times Adam's own rate, though only for a moment
 TURN, SHEAR, SCALE, MOVE = math.radians(10), 0.1, 0.1, 2.0  # at most: an angle, two shares, and pixels
-MLP_ACCURACY, MLP_PARAMETERS = 0.9823, 269_322  # mlp_mnist.py on MNIST, mean of seeds 0, 1, 2
+MLP_ACCURACY, MLP_PARAMETERS = 0.9827, 269_322  # mlp_mnist.py on MNIST, mean of seeds 0, 1, 2
 
 
 def build_model(filters=FILTERS, kernel_size=KERNEL_SIZE, pool_size=POOL_SIZE, dropout=DROPOUT, batch_norm=False,

@@ -4,9 +4,11 @@ Idea      To this network a picture is a list of 784 numbers. It does not know w
           unit weighs all of them, and dropout keeps the units from relying on one another.
 Model     Dense 256 relu, Dropout 0.45, Dense 256 relu, Dropout 0.45, Dense 10 softmax; 269,322 parameters.
 Run       python mlp_mnist.py
+          python mlp_mnist.py --recipe fast
           python mlp_mnist.py --units 512 1024 512 --optimizer sgd --epochs 5
-Expect    98.23 % +- 0.16 of the test images (mean and standard deviation of seeds 0, 1, 2) after 43 s of training on 2
+Expect    98.27 % +- 0.15 of the test images (mean and standard deviation of seeds 0, 1, 2) after 40 s of training on 2
           cores of an AMD EPYC with TensorFlow 2.21.0 and Keras 3.15.1. The document prints 98.5 %.
+          --recipe fast: 98.38 % (mean of seeds 0, 1, 2) after 8 s
 Baseline  11.35 %: always answer 1, the most frequent digit.
 Try next  --dropout 0              Does the training accuracy still tell you anything about the test accuracy?
           --activation linear      How good is a network that can only draw straight lines?
