@@ -18,7 +18,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # tf.keras is Keras 3, which ~/.kera
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # fast kernels, by default on the newest x86 processors only
 if "--verbose" not in sys.argv:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors, no warnings
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what fails raises an exception besides
 
 try:
     with cli.quiet():

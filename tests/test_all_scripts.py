@@ -131,7 +131,7 @@ def test_the_fast_recipe_climbs_to_its_peak_and_falls_to_zero(script, flags, pea
     assert rates[:top] == pytest.approx(np.linspace(peak / 25, peak, top, endpoint=False), rel=1e-4)
 
 
-@pytest.mark.parametrize("script", ["cnn_mnist", "rnn_mnist", "gan_mnist"])
+@pytest.mark.parametrize("script", ["cnn_mnist", pytest.param("rnn_mnist", marks=pytest.mark.slow), "gan_mnist"])
 def test_two_replicas_in_half_the_precision_train_and_draw_as_one_does(script):
     main = importlib.import_module(script).main
     result = main([*SHORT[script], "--replicas", "2", "--precision", "bfloat16"])

@@ -238,7 +238,7 @@ def test_two_machines_train_the_other_scripts_too(script, flags, workers, tmp_pa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows stops no process by a signal")
-@pytest.mark.parametrize("sent", ["SIGKILL", "SIGINT"])
+@pytest.mark.parametrize("sent", ["SIGKILL", pytest.param("SIGINT", marks=pytest.mark.slow)])
 def test_a_worker_that_is_stopped_does_not_leave_the_other_waiting(sent, workers, tmp_path):
     chief, other = workers("--data", "digits", "--limit", "100", "--epochs", "100000")
     deadline = time.monotonic() + 120
