@@ -35,7 +35,7 @@ def measure(rounds, cases):
     for seed in range(rounds):
         for case, (data, flags) in cases.items():
             facts = speed.measure(SCRIPT, "book", str(data), seed, EPOCHS, *flags)
-            measured[case].append((facts["seconds_training"] / EPOCHS, facts["megabytes"]))
+            measured[case].append((facts["seconds"] / EPOCHS, facts["megabytes"]))
             print(f"{case}: {measured[case][-1][0]:.2f} s per epoch, {measured[case][-1][1]:.0f} MB", flush=True)
     return {case: tuple(map(statistics.median, zip(*runs, strict=True))) for case, runs in measured.items()}
 
