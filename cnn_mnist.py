@@ -189,7 +189,6 @@ def main(argv=None):
     # 5. Show
     probabilities = model.predict(x_test, batch_size=1000, verbose=0)  # (10000, 10)
     plots.report(run.folder, digits, history, probabilities, test_loss, test_accuracy, "CNN")
-    first = next(layer for layer in model.layers if isinstance(layer, layers.Conv2D))
     apart = args.batch_norm or args.recipe != "book"
     kinds = (layers.MaxPooling2D, layers.Activation if apart else layers.Conv2D)
     maps, x = {}, x_test[:1]  # (1, 28, 28, 1)
@@ -197,7 +196,7 @@ def main(argv=None):
         x = layer(x)
         if isinstance(layer, kinds):
             maps[layer.name] = np.array(x[0])  # (26, 26, 64), (13, 13, 64) ...
-    plots.kernels(run.folder / "kernels.png", first.get_weights()[0], f"{digits.name}: first kernels")
+    plots.kernels(run.folder / "kernels.png", model.layers[0].get_weights()[0], f"{digits.name}: first kernels")
     title = f"{digits.name}: the first ten maps of each layer; bright is strong, black is 0"
     plots.feature_maps(run.folder / "feature_maps.png", digits.x_test[0], maps, title)
     if digits.name == "MNIST" and not args.limit:
