@@ -145,7 +145,7 @@ class _Recorder(keras.callbacks.Callback):
             self.run.facts |= {"steps": steps, "seconds_training": round(time.perf_counter() - self._started, 2)}
         self.run.facts["status"] = "interrupted" if self.interrupted else "trained"
         cli.write_result(self.run.folder, self.run.facts)
-        if self._default:
+        if self._default is not None:  # SIG_DFL counts as false
             signal.signal(signal.SIGINT, self._default)
 
     def _stop(self, signal_number, frame):
