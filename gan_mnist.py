@@ -33,7 +33,7 @@ BETA_1 = 0.5  # of Adam, as in the listing: a short memory of past gradients, fo
 LABEL_SMOOTHING = 0.0  # how far below 1 the discriminator's aim for real images lies
 PENALTY = 1.0  # weight of the slope at real images in the discriminator's loss; 0 makes it a plain GAN
 SNAPSHOT_EVERY = 1000  # steps between two pictures of what the same noise has become
-STEPS_PER_CALL = 20  # at most; TensorFlow takes them without returning to Python, which is faster
+STRIDE = 20  # at most; TensorFlow takes them without returning to Python, which is faster
 RECIPES = {  # the learning rate, in the listing a slow 2e-4, falls to zero along a cosine
     "dense": {"learning_rate": 3e-3, "steps": 25_000, "batch_size": 128},
     "conv": {"learning_rate": 2e-3, "steps": 15_000, "batch_size": 64},
@@ -222,6 +222,8 @@ def with_features(judge):
 def evaluate(judge, images, real_features):
     """Return the scores of images (count, 28, 28, 1) in [0, 1], and how far their features are from the real ones'."""
     probabilities, features = judge.predict(images, batch_size=500, verbose=0)
+    if not np.isfinite(images).all():  # of a training that diverged; some kernels make 0 of nan and the judge a number
+        probabilities, features = np.nan * probabilities, np.nan * features
     return {**scores.judged(probabilities), "frechet_distance": scores.frechet_distance(features, real_features)}
 
 
@@ -274,7 +276,6 @@ def train(args, strategy):
 
     # Steps 2 and 3. Discriminator and generator
     run = runs.Run("gan_mnist", args, strategy, digits)
-    alone = strategy.num_replicas_in_sync == 1
     with strategy.scope():
         generator = build_generator(args.architecture, args.latent_dim)
         discriminator = build_discriminator(args.architecture)
@@ -283,7 +284,7 @@ def train(args, strategy):
         gan.compile(
             keras.optimizers.Adam(rate, BETA_1),
             keras.optimizers.Adam(rate, BETA_1),
-            steps_per_execution=math.gcd(per_epoch, args.steps, STEPS_PER_CALL if alone else 1),
+            steps_per_execution=device.stride(strategy, math.gcd(per_epoch, args.steps), STRIDE),
         )
     for network in (generator, discriminator):
         network.summary()

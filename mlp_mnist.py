@@ -90,7 +90,6 @@ def main(argv=None):
     # 2. Model
     run = runs.Run("mlp_mnist", args, strategy, digits)
     steps_per_epoch = math.ceil(num_train / args.batch_size)  # 469
-    alone = strategy.num_replicas_in_sync == 1  # Keras takes no stride with several replicas
     with strategy.scope():
         model = build_model(args.units, args.dropout, args.activation, args.l1, args.l2)
         optimizer = keras.optimizers.get(args.optimizer)
@@ -105,7 +104,7 @@ def main(argv=None):
             loss="categorical_crossentropy",  # -log of the probability given to the right digit; guessing costs ln 10
             optimizer=optimizer,
             metrics=["accuracy"],
-            steps_per_execution=max(n for n in range(1, STRIDE + 1) if steps_per_epoch % n == 0) if alone else 1,
+            steps_per_execution=device.stride(strategy, steps_per_epoch, STRIDE),
         )
     model.summary()
     plots.diagram(run.folder / "model.png", model)

@@ -89,6 +89,17 @@ def tensor(prepare, images):
     return tf.concat([tf.constant(prepare(part)) for part in np.array_split(images, 16)], axis=0)
 
 
+def stride(strategy, steps, most):
+    """Return the largest number up to `most` that divides `steps`, the updates of an epoch, for steps_per_execution.
+
+    TensorFlow takes that many without a look of Python's in between: the less work a step has, the more it saves. With
+    several replicas Keras cannot, so it is 1.
+    """
+    if strategy.num_replicas_in_sync > 1:
+        return 1
+    return max(number for number in range(1, most + 1) if steps % number == 0)
+
+
 def describe(strategy):
     """Return the kind of processor that `strategy` trains on: cpu, gpu or tpu."""
     if isinstance(strategy, tf.distribute.TPUStrategy):

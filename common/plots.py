@@ -12,9 +12,10 @@ from common import cli
 
 import numpy as np
 from matplotlib import get_data_path
-from matplotlib.animation import PillowWriter
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no notice about the font cache on the first run
 
@@ -266,16 +267,17 @@ def three_views(path, image, label, title):
 @picture
 def animation(path, prepare, frames, figsize, fps):
     """Write a GIF of `fps` frames a second; `prepare(figure)` returns draw(...), called with each tuple in `frames`."""
-    figure = Figure(figsize=figsize, layout="constrained")
-    draw = prepare(figure)
-    writer = PillowWriter(fps)
-    with writer.saving(figure, path, dpi=80):
-        for frame in frames:
-            draw(*frame)
-            writer.grab_frame()
-            figure.set_layout_engine("none")  # the first frame's layout stays: anew each time takes longer
-        for _ in range(fps):  # the last frame stays for a second
-            writer.grab_frame()
+    figure = Figure(figsize=figsize, dpi=80, layout="constrained")
+    canvas, draw = FigureCanvasAgg(figure), prepare(figure)
+    images = []
+    for frame in frames:
+        draw(*frame)
+        canvas.draw()
+        images.append(Image.fromarray(np.array(canvas.buffer_rgba())[..., :3]))
+        figure.set_layout_engine("none")  # the first frame's layout stays: anew each time takes longer
+    durations = [1000 // fps] * len(images)
+    durations[-1] += 1000  # the last frame stays for a second
+    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
 
 
 def show(folder):

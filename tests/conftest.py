@@ -1,10 +1,11 @@
 """What the tests share: no network, no data but the bundled digits, a CPU in two halves, a folder for every run."""
 
 import os
-from pathlib import Path
+import re
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the oracles are exact to 1e-5, which a GPU's rounding is not
 
+import gan_mnist
 from common import cli, mnist
 
 import pytest
@@ -28,16 +29,34 @@ def alone(monkeypatch, tmp_path, request):
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
 
 
+@pytest.fixture
+def compiled(monkeypatch):
+    """Return a function that runs `main(argv)` up to compile and returns the network and the arguments of compile."""
+
+    class Compiled(Exception):
+        pass
+
+    def spy(model, **options):
+        raise Compiled(model, options)
+
+    def run(main, argv):
+        with monkeypatch.context() as patch, pytest.raises(Compiled) as caught:
+            patch.setattr(tf.keras.Sequential, "compile", spy)
+            main(argv)
+        return caught.value.args
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def hasty_judge(monkeypatch, request):
+    """Spare the time of a judge that can read, where no test asks it to."""
+    if not re.search("judge|real_images|slow|card", request.node.name):
+        monkeypatch.setattr(gan_mnist, "JUDGE_LEAST_STEPS", 2)
+
+
 @pytest.fixture(autouse=True)
 def sketch(monkeypatch, request):
     """Compose pictures without rendering them, which takes most of a short run's time; tests of pictures render."""
-    render = Figure.savefig
-
-    def sketched(figure, file, **options):
-        if isinstance(file, Path):  # a frame of an animation goes into a buffer
-            file.write_bytes(b"composed")
-        else:
-            render(figure, file, **options)
-
     if request.module.__name__ != "test_plots":
-        monkeypatch.setattr(Figure, "savefig", sketched)
+        monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: path.write_bytes(b"composed"))

@@ -38,17 +38,12 @@ def moved(before, network):
     return [not np.array_equal(old, new) for old, new in zip(before, weights(network), strict=True)]
 
 
-@pytest.fixture(autouse=True)
-def hasty_judge(monkeypatch, request):
-    """Spare the time of a judge that can read, where no test asks it to."""
-    if not re.search("judge|real_images|slow|card", request.node.name):
-        monkeypatch.setattr(gan_mnist, "JUDGE_LEAST_STEPS", 2)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("trained") / "out"
-    return gan_mnist.main([*SMALL, "--steps", "12", "--snapshot-every", "5", "--out", str(out)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gan_mnist, "JUDGE_LEAST_STEPS", 2)
+        return gan_mnist.main([*SMALL, "--steps", "12", "--snapshot-every", "5", "--out", str(out)])
 
 
 @pytest.mark.parametrize("architecture", PARAMETERS)
