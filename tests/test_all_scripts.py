@@ -29,10 +29,14 @@ SHORT = {  # a few seconds of each script
 SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--replicas", "--precision", "--out", "--show", "--verbose"]
 NETWORK = {name: "generator" if name == "gan_mnist" else "model" for name in SCRIPTS}  # the file it is saved in
 every_script = pytest.mark.parametrize("script", SCRIPTS)
-some_scripts = pytest.mark.parametrize(  # the three classifiers have all of this in common
-    "script", [pytest.param(name, marks=pytest.mark.slow) if name in ("cnn_mnist", "rnn_mnist") else name
-               for name in SCRIPTS])
 every_script_with_digits = pytest.mark.parametrize("script", [name for name in SHORT if "--data" in SHORT[name]])
+
+
+def scripts(*quick):
+    """Try a test on each of the scripts; on those that are not `quick`, as a slow test."""
+    return pytest.mark.parametrize(
+        "script", [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in SCRIPTS]
+    )
 
 
 def shell(script, *argv, cwd=None, **env):
@@ -96,7 +100,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(script, capsys):
     assert printed.err.count("\n") == 1
 
 
-@some_scripts
+@scripts("mlp_mnist", "gan_mnist", "lstm_regressor")
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(script):
     main = importlib.import_module(script).main
 
@@ -141,7 +145,7 @@ def test_two_replicas_in_half_the_precision_train_and_draw_as_one_does(script):
     assert len(list(result["folder"].glob("*.png"))) >= 4
 
 
-@some_scripts
+@scripts("mlp_mnist", "gan_mnist")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no way to send Ctrl-C to one process")
 def test_ctrl_c_keeps_what_was_learned_and_exits_130(script, tmp_path):
     endless = ["10000" if before in ("--epochs", "--steps") else word

@@ -160,7 +160,8 @@ def test_the_belief_after_n_rows_is_the_answer_to_a_picture_of_n_rows(cell, kind
         np.testing.assert_allclose(beliefs[:, rows - 1], answer, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["simple_rnn", "lstm", pytest.param("gru", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cell", [pytest.param(cell, marks=pytest.mark.slow) if cell != "simple_rnn" else cell
+                                  for cell in STEPS])  # fmt: skip
 def test_a_handful_of_digits_is_memorised(cell):
     flags = "--data digits --limit 48 --epochs 50 --batch-size 16 --units 64 --optimizer adam --learning-rate 0.003"
     result = rnn_mnist.main([*flags.split(), "--cell", cell])
