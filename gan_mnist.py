@@ -33,7 +33,7 @@ BETA_1 = 0.5  # of Adam, as in the listing: a short memory of past gradients, fo
 LABEL_SMOOTHING = 0.0  # how far below 1 the discriminator's aim for real images lies
 PENALTY = 1.0  # weight of the slope at real images in the discriminator's loss; 0 makes it a plain GAN
 SNAPSHOT_EVERY = 1000  # steps between two pictures of what the same noise has become
-STRIDE = 20  # at most; TensorFlow takes them without returning to Python, which is faster
+STRIDE = 20  # most steps before TensorFlow returns to Python, which costs time
 RECIPES = {  # the learning rate, in the listing a slow 2e-4, falls to zero along a cosine
     "dense": {"learning_rate": 3e-3, "steps": 25_000, "batch_size": 128},
     "conv": {"learning_rate": 2e-3, "steps": 15_000, "batch_size": 64},
@@ -222,7 +222,7 @@ def with_features(judge):
 def evaluate(judge, images, real_features):
     """Return the scores of images (count, 28, 28, 1) in [0, 1], and how far their features are from the real ones'."""
     probabilities, features = judge.predict(images, batch_size=500, verbose=0)
-    if not np.isfinite(images).all():  # of a training that diverged; some kernels make 0 of nan and the judge a number
+    if not np.isfinite(images).all():  # the training diverged; relu may turn nan into 0, and the judge would score it
         probabilities, features = np.nan * probabilities, np.nan * features
     return {**scores.judged(probabilities), "frechet_distance": scores.frechet_distance(features, real_features)}
 
@@ -241,7 +241,7 @@ def parse(argv):
     parser.add_argument("--snapshot-every", type=count, default=SNAPSHOT_EVERY, metavar="N",
                         help="steps between two snapshots (default %(default)s)")
     parser.add_argument("--judge", metavar="MODEL",
-                        help="a model.keras of cnn_mnist.py (default: a small one, trained first)")
+                        help="a model.keras of cnn_mnist.py --recipe book (default: a small one, trained first)")
     parser.add_argument("--model", metavar="MODEL",
                         help="a generator.keras, for the next two; flags of training do nothing then")
     parser.add_argument("--generate", type=count, metavar="N", help="train nothing; paint N images with --model")

@@ -35,7 +35,7 @@ OPTIMIZER = "adam"  # the best of the three in Table 3.1
 # processor and bear a higher rate. Dropout slows learning down, so few epochs want less of it.
 RECIPES = {"book": {}, "fast": {"epochs": 5, "batch_size": 256, "dropout": 0.15}}
 PEAK = 0.005  # five times Adam's own rate, though only for a moment
-STRIDE = 67  # most steps that TensorFlow takes between two looks of Python, sooner done; an epoch has 469 = 7 x 67
+STRIDE = 67  # most steps before TensorFlow returns to Python, which costs time; an epoch has 469 = 7 x 67
 
 
 def build_model(units=UNITS, dropout=DROPOUT, activation=ACTIVATION, l1=0.0, l2=0.0):

@@ -1,8 +1,9 @@
 """Which processors, which tf.distribute strategy, which precision. Importing this starts TensorFlow without log lines.
 
 A strategy copies the model to each of N replicas, gives each an equal share of every batch, and adds up their gradients
-before each update, so N replicas compute what one would. Exceptions: dropout silences the same units in each of the
-shares; batch normalisation sees one share; and a last batch of unequal shares weighs its examples unequally.
+before each update, so N replicas compute what one would. Exceptions: all draw the same random numbers, so dropout
+silences the same units in each of the shares; batch normalisation sees one share; and a last batch of unequal shares
+weighs its examples unequally.
 """
 
 import functools
@@ -92,8 +93,8 @@ def tensor(prepare, images):
 def stride(strategy, steps, most):
     """Return the largest number up to `most` that divides `steps`, the updates of an epoch, for steps_per_execution.
 
-    TensorFlow takes that many without a look of Python's in between: the less work a step has, the more it saves. With
-    several replicas Keras cannot, so it is 1.
+    TensorFlow takes that many steps before it returns to Python: the less work a step has, the more time that saves.
+    With several replicas Keras can take only one at a time.
     """
     if strategy.num_replicas_in_sync > 1:
         return 1

@@ -276,7 +276,7 @@ def animation(path, prepare, frames, figsize, fps):
         images.append(Image.fromarray(np.array(canvas.buffer_rgba())[..., :3]))
         figure.set_layout_engine("none")  # the first frame's layout stays: anew each time takes longer
     durations = [1000 // fps] * len(images)
-    durations[-1] += 1000  # the last frame stays for a second
+    durations[-1] += 1000  # the last frame stays a second longer
     images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
 
 

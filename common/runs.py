@@ -112,6 +112,7 @@ class _Recorder(keras.callbacks.Callback):
         super().__init__()
         self.run, self.every_step = run, every_step
         self.interrupted, self._default = False, None
+        self._batches = self._epochs = 0  # of the epoch at hand; whole ones
 
     def on_train_begin(self, logs=None):
         # No other thread may take signals; and where machines train together, none may stop without the others.
@@ -120,11 +121,13 @@ class _Recorder(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
+        self._epochs += self._batches == self.params["steps"]  # not one that was cut short
         if not self.every_step:
-            steps = int(self.model.optimizer.iterations.numpy())  # tells a whole epoch from one cut short
+            steps = int(self.model.optimizer.iterations.numpy())
             self._write({"dataset": self.run.dataset, "epoch": epoch + 1, "steps": steps, **logs})
 
     def on_train_batch_end(self, batch, logs=None):
+        self._batches = batch + 1
         if self.every_step and "steps" not in self.run.facts:
             self._write({"dataset": self.run.dataset, "step": batch + 1, **logs})
 
@@ -141,7 +144,7 @@ class _Recorder(keras.callbacks.Callback):
         steps = int(self.model.optimizer.iterations.numpy())
         if "steps" not in self.run.facts:
             if not self.every_step:
-                self.run.facts["epochs"] = steps // self.params["steps"]  # whole ones
+                self.run.facts["epochs"] = self._epochs
             self.run.facts |= {"steps": steps, "seconds_training": round(time.perf_counter() - self._started, 2)}
         self.run.facts["status"] = "interrupted" if self.interrupted else "trained"
         cli.write_result(self.run.folder, self.run.facts)

@@ -51,7 +51,7 @@ def compiled(monkeypatch):
 @pytest.fixture(autouse=True)
 def hasty_judge(monkeypatch, request):
     """Spare the time of a judge that can read, where no test asks it to."""
-    if not re.search("judge|real_images|slow|card", request.node.name):
+    if "slow" not in request.keywords and not re.search("the_judge_learns|real_images", request.node.name):
         monkeypatch.setattr(gan_mnist, "JUDGE_LEAST_STEPS", 2)
 
 

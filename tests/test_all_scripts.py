@@ -21,8 +21,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py"))
 SHORT = {  # a few seconds of each script
     "mlp_mnist": ["--data", "digits", "--limit", "200", "--epochs", "2"],
-    "cnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--filters", "8", "8"],
-    "rnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--units", "16"],
+    "cnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--filters", "8", "8", "--recipe", "fast"],
+    "rnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--units", "16", "--recipe", "fast"],
     "lstm_regressor": ["--steps", "12", "--units", "4"],
     "gan_mnist": ["--data", "digits", "--limit", "1000", "--steps", "10", "--snapshot-every", "5", "--latent-dim", "4"],
 }

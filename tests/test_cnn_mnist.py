@@ -111,7 +111,7 @@ def test_the_best_recipe_learns_from_moved_images_and_saves_the_plain_network(mo
 
 
 @pytest.mark.parametrize(("recipe", "aim", "beta_2"), [("book", 1, 0.999), ("fast", 0.91, 0.99), ("best", 0.91, 0.999)])
-def test_the_recipes_aim_for_less_than_certainty_and_look_back_less_far(recipe, aim, beta_2, compiled):
+def test_fast_and_best_aim_for_less_than_certainty_and_fast_looks_back_less_far(recipe, aim, beta_2, compiled):
     _, options = compiled(cnn_mnist.main, ["--data", "digits", "--recipe", recipe])
     assert options["optimizer"].beta_2 == beta_2
     truth, answer = np.eye(10)[:1], np.full((1, 10), 0.1 / 9)

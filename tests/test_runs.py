@@ -23,9 +23,9 @@ def run():
     return runs.Run("script", args, tf.distribute.get_strategy(), DIGITS)
 
 
-def fit(run, epochs=2, callbacks=()):
+def fit(run, epochs=2, callbacks=(), optimizer="sgd"):
     model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10, activation="softmax")])
-    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     callbacks = [*run.callbacks, *callbacks]
     x = mnist.as_vectors(DIGITS.x_train)
     model.fit(x, DIGITS.y_train, epochs=epochs, batch_size=10, verbose=0, callbacks=callbacks, validation_split=0.1)
@@ -77,6 +77,13 @@ class PressCtrlC(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self.model.optimizer.iterations == 13:
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_update_that_float16_gives_up_ends_no_epoch(run):
+    overflowing = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), initial_scale=1e39)
+    result = run.finish("Test accuracy: 12.0%", fit(run, optimizer=overflowing))
+    assert (result["status"], result["epochs"]) == ("finished", 2)
+    assert result["steps"] < 18
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process on Windows")
