@@ -152,14 +152,15 @@ def _close(status):
 def classifier_flags(parser, dropout, optimizer, recipes):
     """Add the flags that the three classifiers share, with the script's defaults."""
     parser.add_argument("--recipe", choices=recipes, default="book",
-                        help="train as the document does, or as one would today, with settings of its own (default "
-                             "%(default)s)")
+                        help="book trains as the document does, the others as one would today, with defaults of their "
+                             "own: see RECIPES in the script (default %(default)s)")
     parser.add_argument("--dropout", type=number(float, at_least=0, below=1), default=dropout, metavar="P",
                         help="share of a layer's inputs silenced in training (default %(default)s)")
     parser.add_argument("--optimizer", type=str.lower, choices=OPTIMIZERS, default=optimizer, metavar="NAME",
                         help="how a gradient becomes an update (default %(default)s)")
     parser.add_argument("--learning-rate", type=number(float, above=0), metavar="X",
-                        help="size of an update (default the optimizer's own: adam 0.001, sgd 0.01)")
+                        help="size of an update (default the optimizer's own: adam 0.001, sgd 0.01); of the other "
+                             "recipes its peak")
     parser.add_argument("--validation", type=number(float, at_least=0, below=1), default=0.0, metavar="FRACTION",
                         help="share of the training images held out to choose settings by (default 0)")
 
