@@ -80,7 +80,7 @@ class PressCtrlC(keras.callbacks.Callback):
 
 
 def test_an_update_that_float16_gives_up_ends_no_epoch(run):
-    overflowing = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), initial_scale=1e39)
+    overflowing = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), initial_scale=3e38)
     result = run.finish("Test accuracy: 12.0%", fit(run, optimizer=overflowing))
     assert (result["status"], result["epochs"]) == ("finished", 2)
     assert result["steps"] < 18
