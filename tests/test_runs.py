@@ -1,6 +1,7 @@
 import argparse
 import csv
 import json
+import math
 import os
 import signal
 import sys
@@ -80,10 +81,10 @@ class PressCtrlC(keras.callbacks.Callback):
 
 
 def test_an_update_that_float16_gives_up_ends_no_epoch(run):
-    overflowing = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), initial_scale=3e38)
+    overflowing = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), initial_scale=math.inf)
     result = run.finish("Test accuracy: 12.0%", fit(run, optimizer=overflowing))
     assert (result["status"], result["epochs"]) == ("finished", 2)
-    assert result["steps"] < 18
+    assert result["steps"] == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process on Windows")
