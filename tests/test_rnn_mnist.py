@@ -240,7 +240,7 @@ def test_the_card_tells_the_truth_about_mnist():
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_the_gated_cells_reach_what_the_card_says(cell):
-    line = rf"(--cell {cell} --recipe fast --epochs \d+): ([\d.]+) %"
+    line = rf"(--cell {cell} --recipe fast --epochs \d+ --dropout 0.2): ([\d.]+) %"
     flags, expected = re.search(line, CARD).groups()
     result = rnn_mnist.main(["--data", "mnist", *flags.split()])
     assert result["test_accuracy"] >= 0.989
