@@ -136,6 +136,25 @@ def test_the_fast_recipe_climbs_to_its_peak_and_falls_to_zero(script, flags, pea
     assert rates[:top] == pytest.approx(np.linspace(peak / 25, peak, top, endpoint=False), rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("script", "recipe", "aim"),
+    [
+        ("mlp_mnist", "fast", 1),
+        ("cnn_mnist", "book", 1),
+        ("cnn_mnist", "fast", 0.91),
+        ("cnn_mnist", "best", 0.91),
+        ("rnn_mnist", "book", 1),
+        ("rnn_mnist", "fast", 0.91),
+    ],
+)
+def test_the_loss_is_least_at_the_certainty_that_the_recipe_aims_for(script, recipe, aim, compiled):
+    _, options = compiled(importlib.import_module(script).main, ["--data", "digits", "--recipe", recipe])
+    truth, answer = np.eye(10)[:1], np.full((1, 10), 0.1 / 9)
+    answer[0, 0] = 0.9
+    expected = -aim * np.log(0.9) - (1 - aim) * np.log(0.1 / 9)
+    assert float(keras.losses.get(options["loss"])(truth, answer).numpy().mean()) == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("script", ["cnn_mnist", *(pytest.param(name, marks=pytest.mark.slow)
                                                    for name in ("rnn_mnist", "gan_mnist"))])  # fmt: skip
 def test_two_replicas_in_half_the_precision_train_and_draw_as_one_does(script):

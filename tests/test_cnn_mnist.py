@@ -110,15 +110,10 @@ def test_the_best_recipe_learns_from_moved_images_and_saves_the_plain_network(mo
     assert result["test_accuracy"] > 0.4
 
 
-@pytest.mark.parametrize(("recipe", "aim", "beta_2"), [("book", 1, 0.999), ("fast", 0.91, 0.99), ("best", 0.91, 0.999)])
-def test_fast_and_best_aim_for_less_than_certainty_and_fast_looks_back_less_far(recipe, aim, beta_2, compiled):
+@pytest.mark.parametrize(("recipe", "beta_2"), [("book", 0.999), ("fast", 0.99), ("best", 0.999)])
+def test_fast_looks_back_less_far(recipe, beta_2, compiled):
     _, options = compiled(cnn_mnist.main, ["--data", "digits", "--recipe", recipe])
     assert options["optimizer"].beta_2 == beta_2
-    truth, answer = np.eye(10)[:1], np.full((1, 10), 0.1 / 9)
-    answer[0, 0] = 0.9
-    other = (1 - aim) / 9
-    expected = -aim * np.log(0.9) - 9 * other * np.log(0.1 / 9)
-    assert float(options["loss"](truth, answer)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_handful_of_digits_is_memorised_and_its_pictures_drawn():
