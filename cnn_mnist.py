@@ -50,8 +50,9 @@ PEAK = 0.004  # four times Adam's own rate, though only for a moment
 BETA_2 = 0.99  # of fast, for Adam: the sizes of about 100 past gradients count, not 1,000; there are only 3,750 updates
 # Of fast and best: they aim for 0.91 for the right digit and 0.01 for each other one, not for 1 and 0. Being surer than
 # that improves no answer. Their loss cannot fall below 0.50, so it does not compare with book's.
-SMOOTHING = 0.1
-STRIDE = 25  # most steps before TensorFlow returns to Python, which costs time; fast has 75 x 25 an epoch, book 67 x 7
+LABEL_SMOOTHING = 0.1
+# At most; then TensorFlow returns to Python, which costs time. An epoch has 469 = 67 x 7, that of fast 1875 = 75 x 25.
+STEPS_PER_EXECUTION = 25
 TURN, SHEAR, SCALE, MOVE = math.radians(10), 0.1, 0.1, 2.0  # at most: an angle, two shares, and pixels
 MLP_ACCURACY, MLP_PARAMETERS = 0.9827, 269_322  # mlp_mnist.py on MNIST, mean of seeds 0, 1, 2
 
@@ -171,11 +172,11 @@ def main(argv=None):
         if args.recipe == "fast":
             optimizer.beta_2 = BETA_2
         net.compile(
-            # -log of the probability given to the right digit, with SMOOTHING of the others' too; guessing costs ln 10
-            loss=keras.losses.CategoricalCrossentropy(label_smoothing=0.0 if args.recipe == "book" else SMOOTHING),
+            # -log of the right digit's probability, ln 10 if it only guesses; label smoothing counts the other nine too
+            loss=keras.losses.CategoricalCrossentropy(label_smoothing=LABEL_SMOOTHING if args.recipe != "book" else 0),
             optimizer=optimizer,
             metrics=["accuracy"],
-            steps_per_execution=device.stride(strategy, steps_per_epoch, STRIDE),
+            steps_per_execution=device.steps_per_execution(strategy, steps_per_epoch, STEPS_PER_EXECUTION),
         )
     model.summary()
     plots.diagram(run.folder / "model.png", model)
@@ -198,7 +199,8 @@ def main(argv=None):
     baseline = np.mean(digits.y_test == np.bincount(digits.y_train).argmax())  # always the most frequent digit
 
     # 5. Show
-    probabilities = model.predict(x_test, batch_size=args.batch_size, verbose=0)  # (10000, 10)
+    model.steps_per_execution = 1  # predict would make one graph of as many batches
+    probabilities = model.predict(x_test, batch_size=1000, verbose=0)  # (10000, 10)
     plots.report(run.folder, digits, history, probabilities, test_loss, test_accuracy, "CNN")
     maps, x = {}, x_test[:1]  # (1, 28, 28, 1)
     for layer in model.layers:

@@ -33,7 +33,7 @@ BETA_1 = 0.5  # of Adam, as in the listing: a short memory of past gradients, fo
 LABEL_SMOOTHING = 0.0  # how far below 1 the discriminator's aim for real images lies
 PENALTY = 1.0  # weight of the slope at real images in the discriminator's loss; 0 makes it a plain GAN
 SNAPSHOT_EVERY = 1000  # steps between two pictures of what the same noise has become
-STRIDE = 20  # most steps before TensorFlow returns to Python, which costs time
+STEPS_PER_EXECUTION = 20  # at most; then TensorFlow returns to Python, which costs time
 RECIPES = {  # the learning rate, in the listing a slow 2e-4, falls to zero along a cosine
     "dense": {"learning_rate": 3e-3, "steps": 25_000, "batch_size": 128},
     "conv": {"learning_rate": 2e-3, "steps": 15_000, "batch_size": 64},
@@ -281,10 +281,11 @@ def train(args, strategy):
         discriminator = build_discriminator(args.architecture)
         gan = GAN(generator, discriminator, args.label_smoothing)
         rate = keras.optimizers.schedules.CosineDecay(RECIPES[args.architecture]["learning_rate"], args.steps)
+        steps = math.gcd(per_epoch, args.steps)  # so that a call ends where an epoch and the training end
         gan.compile(
             keras.optimizers.Adam(rate, BETA_1),
             keras.optimizers.Adam(rate, BETA_1),
-            steps_per_execution=device.stride(strategy, math.gcd(per_epoch, args.steps), STRIDE),
+            steps_per_execution=device.steps_per_execution(strategy, steps, STEPS_PER_EXECUTION),
         )
     for network in (generator, discriminator):
         network.summary()

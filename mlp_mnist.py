@@ -35,7 +35,7 @@ OPTIMIZER = "adam"  # the best of the three in Table 3.1
 # processor and bear a higher rate. Dropout slows learning down, so few epochs want less of it.
 RECIPES = {"book": {}, "fast": {"epochs": 5, "batch_size": 256, "dropout": 0.15}}
 PEAK = 0.005  # five times Adam's own rate, though only for a moment
-STRIDE = 67  # most steps before TensorFlow returns to Python, which costs time; an epoch has 469 = 7 x 67
+STEPS_PER_EXECUTION = 67  # at most; then TensorFlow returns to Python, which costs time; an epoch has 469 = 7 x 67
 
 
 def build_model(units=UNITS, dropout=DROPOUT, activation=ACTIVATION, l1=0.0, l2=0.0):
@@ -104,7 +104,7 @@ def main(argv=None):
             loss="categorical_crossentropy",  # -log of the probability given to the right digit; guessing costs ln 10
             optimizer=optimizer,
             metrics=["accuracy"],
-            steps_per_execution=device.stride(strategy, steps_per_epoch, STRIDE),
+            steps_per_execution=device.steps_per_execution(strategy, steps_per_epoch, STEPS_PER_EXECUTION),
         )
     model.summary()
     plots.diagram(run.folder / "model.png", model)
@@ -127,6 +127,7 @@ def main(argv=None):
     baseline = np.mean(digits.y_test == np.bincount(digits.y_train).argmax())  # always the most frequent digit
 
     # 5. Show
+    model.steps_per_execution = 1  # predict would make one graph of as many batches
     probabilities = model.predict(x_test, batch_size=1000, verbose=0)  # (10000, 10)
     plots.report(run.folder, digits, history, probabilities, test_loss, test_accuracy, "MLP")
     return run.finish(

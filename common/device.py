@@ -2,8 +2,8 @@
 
 A strategy copies the model to each of N replicas, gives each an equal share of every batch, and adds up their gradients
 before each update, so N replicas compute what one would. Exceptions: all draw the same random numbers, so dropout
-silences the same units in each of the shares; batch normalisation sees one share; and a last batch of unequal shares
-weighs its examples unequally.
+silences the same units in each of the shares; batch normalisation sees one share; each share's gradient is clipped, not
+their sum; and a last batch of unequal shares weighs its examples unequally.
 """
 
 import functools
@@ -19,7 +19,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # tf.keras is Keras 3, which ~/.kera
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # fast kernels, by default on the newest x86 processors only
 if "--verbose" not in sys.argv:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what fails raises an exception besides
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no error lines either: what fails raises an exception
 
 try:
     with cli.quiet():
@@ -90,8 +90,8 @@ def tensor(prepare, images):
     return tf.concat([tf.constant(prepare(part)) for part in np.array_split(images, 16)], axis=0)
 
 
-def stride(strategy, steps, most):
-    """Return the largest number up to `most` that divides `steps`, the updates of an epoch, for steps_per_execution.
+def steps_per_execution(strategy, steps, most):
+    """Return the largest number up to `most` that divides `steps`, the updates of an epoch, for Keras.
 
     TensorFlow takes that many steps before it returns to Python: the less work a step has, the more time that saves.
     With several replicas Keras can take only one at a time.

@@ -102,7 +102,7 @@ def load_model(path, what, fits):
 
 
 class _Recorder(keras.callbacks.Callback):
-    """Write history.csv, time the training, and take Ctrl-C as a request to stop after the step at hand.
+    """Write history.csv, time the training, and take Ctrl-C as a request to stop after the steps at hand.
 
     So `fit` returns as usual and the script goes on to save what was learned. A second Ctrl-C stops at once. Of several
     trainings the first is recorded.
@@ -158,4 +158,4 @@ class _Recorder(keras.callbacks.Callback):
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             if stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
                 sys.stdout = sys.stderr  # `| tee log` has died of the same Ctrl-C
-            print("\nCtrl-C: stopping after this step and keeping what was learned; once more to stop at once")
+            print("\nCtrl-C: stopping soon and keeping what was learned; once more to stop at once")

@@ -155,6 +155,22 @@ def test_the_loss_is_least_at_the_certainty_that_the_recipe_aims_for(script, rec
     assert float(keras.losses.get(options["loss"])(truth, answer).numpy().mean()) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("script", "flags", "expected"),
+    [
+        ("mlp_mnist", "", 12),
+        ("cnn_mnist", "", 12),
+        ("rnn_mnist", "", 12),
+        ("cnn_mnist", "--batch-size 32", 15),
+        ("cnn_mnist", "--replicas 2", 1),
+        ("rnn_mnist", "--listing rnn-50", 1),
+    ],
+)
+def test_keras_takes_as_many_steps_at_a_call_as_divide_an_epoch(script, flags, expected, compiled):
+    _, options = compiled(importlib.import_module(script).main, ["--data", "digits", *flags.split()])
+    assert options["steps_per_execution"] == expected
+
+
 @pytest.mark.parametrize("script", ["cnn_mnist", *(pytest.param(name, marks=pytest.mark.slow)
                                                    for name in ("rnn_mnist", "gan_mnist"))])  # fmt: skip
 def test_two_replicas_in_half_the_precision_train_and_draw_as_one_does(script):
@@ -230,3 +246,22 @@ def test_a_script_stands_alone(script):
     code = (PROJECT / f"{script}.py").read_text(encoding="utf-8")
     for other in SCRIPTS:
         assert not re.search(rf"(import|from) {other}", code)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "recipe", "tolerance", "least"),
+    [
+        ("mlp_mnist", "fast", 0.2, 98.2),
+        ("cnn_mnist", "fast", 0.08, 99.2),
+        ("cnn_mnist", "best", 0.08, 99.5),
+        ("rnn_mnist", "fast", 0.1, 98.1),
+    ],
+)
+def test_the_recipes_reach_what_the_card_says(script, recipe, tolerance, least):
+    module = importlib.import_module(script)
+    expected = float(re.search(rf" --recipe {recipe}: ([\d.]+) %", module.__doc__)[1])
+    results = [module.main(["--data", "mnist", "--recipe", recipe, "--seed", str(seed)]) for seed in range(3)]
+    mean = 100 * np.mean([result["test_accuracy"] for result in results])
+    assert mean == pytest.approx(expected, abs=tolerance)
+    assert mean >= least

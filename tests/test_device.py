@@ -91,8 +91,8 @@ def test_replicas_compute_what_one_processor_would_and_round_the_batch_up_to_sha
 @pytest.mark.parametrize(
     ("replicas", "steps", "expected"), [(1, 469, 7), (1, 1875, 25), (1, 938, 14), (1, 29, 1), (1, 3, 3), (2, 1875, 1)]
 )
-def test_the_stride_divides_an_epoch_and_is_1_for_several_replicas(replicas, steps, expected):
-    assert device.stride(strategy(replicas=replicas), steps, 25) == expected
+def test_the_steps_of_a_call_divide_an_epoch_and_are_1_for_several_replicas(replicas, steps, expected):
+    assert device.steps_per_execution(strategy(replicas=replicas), steps, 25) == expected
 
 
 def test_replicas_train_the_gan_that_one_processor_would():
