@@ -124,7 +124,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(script):
 )
 def test_the_fast_recipe_climbs_to_its_peak_and_falls_to_zero(script, flags, peak, climb, compiled):
     module = importlib.import_module(script)
-    _, options = compiled(module.main, f"--data digits --limit 100 --batch-size 10 {flags} --recipe fast".split())
+    _, options = compiled(module.main, f"--data digits --limit 97 --batch-size 10 {flags} --recipe fast".split())
     optimizer = options["optimizer"]
     assert type(optimizer).__name__ == "Adam"
     steps = 10 * module.RECIPES["fast"]["epochs"]

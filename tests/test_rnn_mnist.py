@@ -168,6 +168,10 @@ def test_a_handful_of_digits_is_memorised(cell):
     assert result["train_accuracy"] > 0.95
     assert result["test_accuracy"] > 0.4
     assert (result["folder"] / "beliefs.png").exists()
+    digits = mnist.load_mnist("digits")
+    saved = keras.models.load_model(result["folder"] / "model.keras")
+    answers = saved.predict(mnist.as_sequences(digits.x_test), verbose=0).argmax(axis=1)
+    assert np.mean(answers == digits.y_test) == pytest.approx(result["test_accuracy"])
 
 
 def test_the_flags_reach_the_network(compiled):
