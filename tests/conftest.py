@@ -23,10 +23,11 @@ def alone(monkeypatch, tmp_path, request):
     monkeypatch.setattr(mnist, "SOURCES", ())
     monkeypatch.setattr(cli, "RUNS_DIR", tmp_path / "runs")
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    tf.keras.config.set_dtype_policy("float32")
     if "slow" not in request.keywords:
         monkeypatch.setattr(mnist, "DATA_DIR", tmp_path / "data")
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    yield
+    tf.keras.config.set_dtype_policy("float32")  # the next test's session fixtures come before this one
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(script, capsys):
     assert printed.err.count("\n") == 1
 
 
-@scripts("mlp_mnist", "gan_mnist", "lstm_regressor")
+@scripts("mlp_mnist", "gan_mnist")
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(script):
     main = importlib.import_module(script).main
 
@@ -180,7 +180,7 @@ def test_two_replicas_in_half_the_precision_train_and_draw_as_one_does(script):
     assert len(list(result["folder"].glob("*.png"))) >= 4
 
 
-@scripts("mlp_mnist", "gan_mnist")
+@scripts("mlp_mnist")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no way to send Ctrl-C to one process")
 def test_ctrl_c_keeps_what_was_learned_and_exits_130(script, tmp_path):
     endless = ["10000" if before in ("--epochs", "--steps") else word

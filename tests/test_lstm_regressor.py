@@ -18,7 +18,7 @@ from tensorflow import keras
 SMALL = ["--steps", "25", "--units", "4", "--batch-size", "6"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # once in each process, whatever order xdist takes the tests in
 def learned():
     """Return what both networks make of 300 batches: their Watch, and the stateful model."""
     args = lstm_regressor.parse(["--steps", "300"])
@@ -214,6 +214,7 @@ def test_several_replicas_are_refused(monkeypatch):
     assert not cli.RUNS_DIR.exists()
 
 
+@pytest.mark.slow
 def test_in_float16_it_learns_as_in_float32():
     costs = [lstm_regressor.main([*SMALL, "--precision", name])["final_cost"] for name in ("float32", "float16")]
     assert costs[1] == pytest.approx(costs[0], rel=0.02)
