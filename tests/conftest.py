@@ -32,17 +32,17 @@ def alone(monkeypatch, tmp_path, request):
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """Return a function that runs `main(argv)` up to compile and returns the network and the arguments of compile."""
+    """Return a function that runs `main(argv)` up to compile and returns the network and compile's named arguments."""
 
     class Compiled(Exception):
         pass
 
-    def spy(model, **options):
+    def spy(model, *optimizers, **options):
         raise Compiled(model, options)
 
-    def run(main, argv):
+    def run(main, argv, kind=tf.keras.Sequential):
         with monkeypatch.context() as patch, pytest.raises(Compiled) as caught:
-            patch.setattr(tf.keras.Sequential, "compile", spy)
+            patch.setattr(kind, "compile", spy)
             main(argv)
         return caught.value.args
 

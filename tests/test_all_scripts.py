@@ -158,7 +158,6 @@ def test_the_loss_is_least_at_the_certainty_that_the_recipe_aims_for(script, rec
 @pytest.mark.parametrize(
     ("script", "flags", "expected"),
     [
-        ("mlp_mnist", "", 12),
         ("cnn_mnist", "", 12),
         ("rnn_mnist", "", 12),
         ("cnn_mnist", "--batch-size 32", 15),

@@ -193,5 +193,5 @@ def test_the_card_tells_the_truth_about_mnist():
     expected, spread = map(float, re.search(r"Expect ([\d.]+) % \+- ([\d.]+) ", CARD).groups())
     results = [cnn_mnist.main(["--data", "mnist", "--seed", str(seed)]) for seed in range(3)]
     mean = 100 * np.mean([result["test_accuracy"] for result in results])
-    assert mean >= 99.15
+    assert mean >= 99.2
     assert mean == pytest.approx(expected, abs=2 * spread)
