@@ -1,1 +1,1 @@
-"""What every script shares and no lesson depends on: flags, data, device, pictures and run folders."""
+"""What no lesson teaches: flags, data, processors, pictures and run folders."""

@@ -10,32 +10,37 @@ import sys
 import time
 from pathlib import Path
 
-import rnn_mnist
-from common import cli
+from common import cli, mnist, results
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from layer_lines import layer_lines
 from tensorflow import keras
 
 PROJECT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py"))
-SHORT = {  # a few seconds of each script
+SHORT = {  # a few seconds of each script that trains
     "mlp_mnist": ["--data", "digits", "--limit", "200", "--epochs", "2"],
-    "cnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--filters", "8", "8", "--recipe", "fast"],
-    "rnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--units", "16", "--recipe", "fast"],
+    "cnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--filters", "8"],
+    "rnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--units", "16"],
+    "fast_mnist": ["mlp", "--data", "digits", "--limit", "100", "--epochs", "2"],
     "lstm_regressor": ["--steps", "12", "--units", "4"],
-    "gan_mnist": ["--data", "digits", "--limit", "1000", "--steps", "10", "--snapshot-every", "5", "--latent-dim", "4"],
+    "gan_mnist": ["--data", "digits", "--limit", "200", "--steps", "4", "--latent-dim", "4"],
 }
-SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--replicas", "--precision", "--out", "--show", "--verbose"]
-NETWORK = {name: "generator" if name == "gan_mnist" else "model" for name in SCRIPTS}  # the file it is saved in
-every_script = pytest.mark.parametrize("script", SCRIPTS)
+REPLICATED = ("mlp_mnist", "cnn_mnist", "rnn_mnist", "fast_mnist")
+OTHERS = {"mnist_sampler": ["--data", "digits"], "paint_digits": ["nowhere.keras"]}
+PATIENCE = 240  # seconds for a process on a busy machine
+SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--out", "--show"]
+NETWORK = {name: "generator" if name == "gan_mnist" else "model" for name in SHORT}  # the file it is saved in
+every_script = pytest.mark.parametrize("script", SHORT)
 every_script_with_digits = pytest.mark.parametrize("script", [name for name in SHORT if "--data" in SHORT[name]])
 
 
 def scripts(*quick):
     """Try a test on each of the scripts; on those that are not `quick`, as a slow test."""
     return pytest.mark.parametrize(
-        "script", [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in SCRIPTS]
+        "script", [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in SHORT]
     )
 
 
@@ -53,7 +58,7 @@ def shell(script, *argv, cwd=None, **env):
 
 
 def test_every_script_is_tried_here():
-    assert set(SHORT) == set(SCRIPTS)
+    assert {*SHORT, *OTHERS} == set(SCRIPTS)
 
 
 @every_script
@@ -75,24 +80,27 @@ def test_a_run_elsewhere_is_tidy_from_the_first_line_to_the_last(script, tmp_pat
     assert not (tmp_path / "runs").exists()
 
 
-@every_script
-def test_help_shows_the_card_and_every_flag(script, capsys):
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_shows_the_card_and_every_flag_on_a_screen_and_a_half(script, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
         importlib.import_module(script).main(["--help"])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
-    of_images = ["--data", "--limit"] if "--data" in SHORT[script] else []
-    for word in ("Idea", "Model", "Run", "Expect", "Baseline", "Try next", "Source", *SHARED_FLAGS, *of_images):
+    flags = SHARED_FLAGS if script in SHORT else ["--seed", "--out", "--show"]
+    of_images = ["--data", "--limit"] if "--data" in SHORT.get(script, []) else []
+    model = ["Model", "Baseline"] if script in SHORT else []
+    for word in ("Idea", "Run", "Expect", "Try next", "Source", *model, *flags, *of_images):
         assert word in printed
-    assert re.search(r"--(epochs|steps) N", printed)
     assert "None" not in printed
+    assert printed.count("\n") <= 45 + (script in ("gan_mnist", "lstm_regressor")) * 5
 
 
 @every_script
 def test_a_mistake_is_one_line_and_exit_code_2(script, capsys):
     main = importlib.import_module(script).main
     with pytest.raises(SystemExit) as caught:
-        cli.launch(lambda: main([*SHORT[script], "--batch-size", "none"]))
+        results.launch(lambda: main([*SHORT[script], "--batch-size", "none"]))
     assert caught.value.code == 2
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -100,7 +108,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(script, capsys):
     assert printed.err.count("\n") == 1
 
 
-@scripts("mlp_mnist", "gan_mnist")
+@scripts("mlp_mnist")
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(script):
     main = importlib.import_module(script).main
 
@@ -114,68 +122,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(script):
     assert trained("2")[0] != first[0]
 
 
-@pytest.mark.parametrize(
-    ("script", "flags", "peak", "climb"),
-    [
-        ("mlp_mnist", "", 0.005, 0.3),
-        ("cnn_mnist", "--filters 4 4", 0.004, 0.1),
-        *(("rnn_mnist", f"--units 4 --cell {cell}", peak, 0.3) for cell, peak in rnn_mnist.PEAK.items()),
-    ],
-)
-def test_the_fast_recipe_climbs_to_its_peak_and_falls_to_zero(script, flags, peak, climb, compiled):
-    module = importlib.import_module(script)
-    _, options = compiled(module.main, f"--data digits --limit 97 --batch-size 10 {flags} --recipe fast".split())
-    optimizer = options["optimizer"]
-    assert type(optimizer).__name__ == "Adam"
-    steps = 10 * module.RECIPES["fast"]["epochs"]
-    rates = np.array([float(optimizer._learning_rate(step)) for step in range(steps + 1)])
-    top = round(climb * steps)
-    assert rates[[0, top, steps]] == pytest.approx([peak / 25, peak, 0], abs=1e-8)
-    assert (np.diff(rates[: top + 1]) > 0).all()
-    assert (np.diff(rates[top:]) < 0).all()
-    assert rates[:top] == pytest.approx(np.linspace(peak / 25, peak, top, endpoint=False), rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("script", "recipe", "aim"),
-    [
-        ("mlp_mnist", "fast", 1),
-        ("cnn_mnist", "book", 1),
-        ("cnn_mnist", "fast", 0.91),
-        ("cnn_mnist", "best", 0.91),
-        ("rnn_mnist", "book", 1),
-        ("rnn_mnist", "fast", 0.91),
-    ],
-)
-def test_the_loss_is_least_at_the_certainty_that_the_recipe_aims_for(script, recipe, aim, compiled):
-    _, options = compiled(importlib.import_module(script).main, ["--data", "digits", "--recipe", recipe])
-    truth, answer = np.eye(10)[:1], np.full((1, 10), 0.1 / 9)
-    answer[0, 0] = 0.9
-    expected = -aim * np.log(0.9) - (1 - aim) * np.log(0.1 / 9)
-    assert float(keras.losses.get(options["loss"])(truth, answer).numpy().mean()) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("script", "flags", "expected"),
-    [
-        ("cnn_mnist", "", 12),
-        ("rnn_mnist", "", 12),
-        ("cnn_mnist", "--batch-size 32", 15),
-        ("cnn_mnist", "--replicas 2", 1),
-        ("rnn_mnist", "--listing rnn-50", 1),
-    ],
-)
-def test_keras_takes_as_many_steps_at_a_call_as_divide_an_epoch(script, flags, expected, compiled):
-    _, options = compiled(importlib.import_module(script).main, ["--data", "digits", *flags.split()])
-    assert options["steps_per_execution"] == expected
-
-
-@pytest.mark.parametrize("script", ["cnn_mnist", *(pytest.param(name, marks=pytest.mark.slow)
-                                                   for name in ("rnn_mnist", "gan_mnist"))])  # fmt: skip
-def test_two_replicas_in_half_the_precision_train_and_draw_as_one_does(script):
-    main = importlib.import_module(script).main
-    result = main([*SHORT[script], "--replicas", "2", "--precision", "bfloat16"])
-    assert (result["status"], result["replicas"], result["precision"]) == ("finished", 2, "mixed_bfloat16")
+@scripts("cnn_mnist")
+def test_two_replicas_train_and_draw_as_one_does(script):
+    if script not in REPLICATED:
+        pytest.skip("stays on one device")
+    result = importlib.import_module(script).main([*SHORT[script], "--device", "cpu:2"])
+    assert (result["status"], result["replicas"]) == ("finished", 2)
     assert len(list(result["folder"].glob("*.png"))) >= 4
 
 
@@ -188,11 +140,11 @@ def test_ctrl_c_keeps_what_was_learned_and_exits_130(script, tmp_path):
         run = subprocess.Popen([sys.executable, PROJECT / f"{script}.py", *endless, "--out", tmp_path / "out"],
                                stdout=printed, stderr=subprocess.STDOUT)
         history = tmp_path / "out" / "history.csv"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not history.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         run.send_signal(signal.SIGINT)
-        assert run.wait(timeout=60) == 130
+        assert run.wait(timeout=PATIENCE) == 130
     assert json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "interrupted"
     assert (tmp_path / "out" / f"{NETWORK[script]}.keras").stat().st_size > 1000
     assert "Traceback" not in (tmp_path / "printed").read_text()
@@ -209,7 +161,7 @@ def test_bad_data_are_refused_before_training(script, tmp_path):
     for data, message in (("bad.npz", "bad.npz: not an .npz file, or a damaged one"), ("nowhere", "nowhere: ")):
         with pytest.raises(cli.UserError, match=message):
             main([*SHORT[script], "--data", str(tmp_path / data)])
-    assert not cli.RUNS_DIR.exists()
+    assert not results.RUNS_DIR.exists()
 
 
 @every_script
@@ -217,50 +169,82 @@ def test_a_bad_device_or_folder_is_refused_before_training(script, tmp_path):
     main = importlib.import_module(script).main
     (tmp_path / "file").write_text("mine")
     for argv, message in (
-        (["--device", "tpu"], "finds no tpu here"),
+        (["--device", "tpu"], "finds no tpu here|try --device cpu"),
         (["--out", str(tmp_path / "file")], "a file is in the way"),
     ):
         with pytest.raises(cli.UserError, match=message):
             main([*SHORT[script], *argv])
-    assert not cli.RUNS_DIR.exists()
+    assert not results.RUNS_DIR.exists()
 
 
-@pytest.mark.parametrize("path", [*PROJECT.glob("*.py"), *PROJECT.glob("common/*.py")], ids=lambda path: path.name)
-def test_spellings_that_keras_3_dropped_are_nowhere(path):
-    dropped = (
-        "batch_input_shape|output_dim|input_length|input_dim|input_shape=|lr=|keras.layers.recurrent|np_utils|"
-        r"model\.reset_states|tf\.placeholder|tf\.Session|dynamic_rnn|LeakyReLU\(alpha="
-    )
-    assert not re.search(dropped, path.read_text(encoding="utf-8"))
-
-
-@pytest.mark.parametrize("path", sorted(PROJECT.glob("common/*.py")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted(PROJECT.glob("common/**/*.py")), ids=lambda path: path.name)
 def test_common_hides_no_lesson(path):
     code = path.read_text(encoding="utf-8")
-    assert not re.search(r"keras\.layers|import layers|model\.compile\(|\.fit\(|keras\.Sequential|keras\.Model", code)
+    if path.name != "judge.py":  # a measuring instrument
+        assert not re.search(r"layers\.\w+\(|model\.compile\(|\.fit\(|keras\.Sequential\(", code)
 
 
-@every_script
-def test_a_script_stands_alone(script):
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_lesson_imports_no_other_unless_it_continues_them(script):
     code = (PROJECT / f"{script}.py").read_text(encoding="utf-8")
-    for other in SCRIPTS:
-        assert not re.search(rf"(import|from) {other}", code)
+    if "continues" not in importlib.import_module(script).__doc__:
+        for other in SCRIPTS:
+            assert not re.search(rf"^(import|from) {other}\b", code, re.MULTILINE)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("script", "recipe", "tolerance", "least"),
+    ("script", "function", "choices"),
     [
-        ("mlp_mnist", "fast", 0.2, 98.2),
-        ("cnn_mnist", "fast", 0.08, 99.2),
-        ("cnn_mnist", "best", 0.08, 99.5),
-        ("rnn_mnist", "fast", 0.1, 98.1),
+        ("mlp_mnist", "build_model", [()]),
+        ("cnn_mnist", "build_model", [()]),
+        ("rnn_mnist", "build_model", [()]),
+        ("lstm_regressor", "build_model", [()]),
+        ("gan_mnist", "build_generator", [("dense",), ("conv",)]),
+        ("gan_mnist", "build_discriminator", [("dense",), ("conv",)]),
     ],
 )
-def test_the_recipes_reach_what_the_card_says(script, recipe, tolerance, least):
-    module = importlib.import_module(script)
-    expected = float(re.search(rf" --recipe {recipe}: ([\d.]+) %", module.__doc__)[1])
-    results = [module.main(["--data", "mnist", "--recipe", recipe, "--seed", str(seed)]) for seed in range(3)]
-    mean = 100 * np.mean([result["test_accuracy"] for result in results])
-    assert mean == pytest.approx(expected, abs=tolerance)
-    assert mean >= least
+def test_each_layers_line_tells_its_shape_and_its_parameters(script, function, choices):
+    build = getattr(importlib.import_module(script), function)
+    layers = [layer for arguments in choices for layer in build(*arguments).layers]
+    expected = [(tuple(size for size in layer.output.shape if size), layer.count_params()) for layer in layers]
+    assert layer_lines(build) == expected
+
+
+DROPPED = (
+    r"batch_input_shape|input_length|input_shape=\(|lr=|keras.layers.recurrent|np_utils|"
+    r"model\.reset_states|tf\.placeholder|tf\.Session|dynamic_rnn|LeakyReLU\(alpha="
+)
+
+
+@pytest.mark.parametrize("path", [*PROJECT.glob("*.py"), *PROJECT.glob("common/**/*.py")], ids=lambda path: path.name)
+def test_spellings_that_keras_3_dropped_are_nowhere(path):
+    assert not re.search(DROPPED, path.read_text(encoding="utf-8"))
+
+
+def test_the_code_in_the_readme_runs_as_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    importlib.import_module("mlp_mnist").main([*SHORT["mlp_mnist"], "--out", "runs/mlp_mnist/1"])
+    digits = mnist.load_mnist("digits")
+    (tmp_path / "data").mkdir()
+    np.savez("data/mnist.npz", x_test=digits.x_test)
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"```python\n(.+?)```", readme, re.DOTALL)[1]
+    line = re.search(r"`(model\.export\(.+?)`", readme)[1]
+    names = {}
+    exec(block, names)
+    assert re.fullmatch(r"\[\d \d \d \d \d\]", capsys.readouterr().out.splitlines()[-1])
+    exec(line, names)
+    assert (tmp_path / "model.tflite").stat().st_size > 1_000_000
+
+
+@scripts("rnn_mnist")
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+def test_the_saved_network_becomes_a_tflite_model_with_the_same_answers(script, rng, tmp_path):
+    folder = importlib.import_module(script).main(SHORT[script])["folder"]
+    model = keras.models.load_model(folder / f"{NETWORK[script]}.keras")
+    shape = (model.input_shape[0] or 1, *model.input_shape[1:])
+    model.export(tmp_path / "model.tflite", format="litert", verbose=False,
+                 input_signature=[keras.InputSpec(shape=shape, dtype="float32")])  # fmt: skip
+    x = rng.random(shape, dtype=np.float32)
+    answer = next(iter(tf.lite.Interpreter(str(tmp_path / "model.tflite")).get_signature_runner()(args_0=x).values()))
+    np.testing.assert_allclose(answer, model.predict(x, verbose=0, batch_size=shape[0]), atol=1e-5)

@@ -1,136 +1,293 @@
 import argparse
 import csv
 import json
-import math
 import os
 import signal
 import sys
 import threading
-import time
 
-from common import mnist, runs
+from common import cli, mnist, results, runs
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-DIGITS = mnist.load_mnist("digits", limit=100)
+not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="written for the signals of POSIX")
+
+
+@pytest.fixture(autouse=True)
+def python_handles_ctrl_c():
+    """As in a terminal; a shell's background job ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return mnist.load_mnist("digits", limit=100)
+
+
+def begin(data, about="", **flags):
+    flags = {"out": None, "seed": 3, "show": False} | flags
+    return runs.Run("script", argparse.Namespace(**flags), tf.distribute.get_strategy(), data, about)
 
 
 @pytest.fixture
-def run():
-    args = argparse.Namespace(out=None, seed=3, started=time.perf_counter(), show=False)
-    return runs.Run("script", args, tf.distribute.get_strategy(), DIGITS)
+def run(digits):
+    return begin(digits, epochs=2)
 
 
-def fit(run, epochs=2, callbacks=(), optimizer="sgd"):
-    model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10, activation="softmax")])
-    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    callbacks = [*run.callbacks, *callbacks]
-    x = mnist.as_vectors(DIGITS.x_train)
-    model.fit(x, DIGITS.y_train, epochs=epochs, batch_size=10, verbose=0, callbacks=callbacks, validation_split=0.1)
-    return model
+@pytest.fixture
+def loop():
+    return begin("sine wave", "10 windows", steps=10)
 
 
-def test_the_first_line_names_data_device_and_seed(run, capsys):
-    runs.Run("script", run.args, tf.distribute.get_strategy(), DIGITS)
-    assert capsys.readouterr().out.splitlines()[-1] == (
-        "scikit-learn digits (not MNIST): 100 training and 360 test images from scikit-learn; device cpu; seed 3"
-    )
+@pytest.fixture
+def fit(digits):
+    def fit(run, callbacks=()):
+        model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10, activation="softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.fit(mnist.as_vectors(digits.x_train), digits.y_train, epochs=run.args.epochs, batch_size=10, verbose=0,
+                  callbacks=[*run.callbacks, *callbacks], validation_split=0.1)  # fmt: skip
+        return model
+
+    return fit
 
 
-def test_a_finished_run_leaves_result_and_history(run, capsys):
+@pytest.fixture(scope="module")
+def model():
+    return keras.Sequential([keras.Input((784,)), keras.layers.Dense(10)])
+
+
+def written(run):
+    return json.loads((run.folder / "result.json").read_text())
+
+
+def history(run):
+    with (run.folder / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# A training with fit
+
+
+def test_the_first_line_names_data_device_and_seed(digits, capsys):
+    begin(digits)
+    begin("sine wave", "10 windows")
+    assert capsys.readouterr().out.splitlines() == [
+        "scikit-learn digits (not MNIST): 100 training and 360 test images from scikit-learn; device cpu; seed 3",
+        "sine wave: 10 windows; device cpu; seed 3",
+    ]
+
+
+def test_a_run_that_is_killed_leaves_a_result_that_says_running(run):
+    assert written(run)["status"] == "running"
+
+
+def test_a_finished_run_leaves_result_and_history(run, fit, digits):
     model = fit(run)
-    result = run.finish("Test accuracy: 12.0%", model, test_accuracy=np.float32(0.12), test_loss=np.nan, baseline=0.1)
-    written = json.loads((run.folder / "result.json").read_text())
-    assert result == {**written, "test_loss": pytest.approx(np.nan, nan_ok=True), "folder": run.folder}
+    assert written(run)["status"] == "trained"
+    train, test = {"accuracy": 0.2, "loss": 2.0}, {"accuracy": 0.12, "loss": np.nan, "auc": 0.5}
+    baseline = np.float32(0.5)
+    result = run.finish("Test accuracy: 12.0%", "baseline 50%", model, train=train, test=test, baseline=baseline)
+    facts = written(run)
+    assert result == {**facts, "test_loss": pytest.approx(np.nan, nan_ok=True), "folder": run.folder}
     expected = {
-        "script": "script", "status": "finished", "dataset": DIGITS.name, "train_images": 100, "test_images": 360,
-        "parameters": 7850, "epochs": 2, "steps": 18, "seed": 3, "device": "cpu", "replicas": 1, "precision": "float32",
-        "test_accuracy": pytest.approx(0.12), "test_loss": None, "baseline": 0.1,
+        "script": "script", "status": "finished", "dataset": digits.name, "data_origin": "scikit-learn",
+        "train_images": 100, "test_images": 360, "parameters": 7850, "epochs": 2, "steps": 18, "seed": 3,
+        "device": "cpu", "replicas": 1, "precision": "float32", "train_accuracy": 0.2, "train_loss": 2.0,
+        "test_accuracy": 0.12, "test_loss": None, "test_auc": 0.5, "baseline": 0.5,
+        "flags": {"out": None, "seed": 3, "show": False, "epochs": 2},
     }  # fmt: skip
-    assert {key: written[key] for key in expected} == expected
-    assert 0 < written["seconds_training"] <= written["seconds_total"]
-    assert written["versions"]["keras"] == keras.__version__
-    with (run.folder / "history.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {key: facts[key] for key in expected} == expected
+    assert 0 < facts["seconds_training"] <= facts["seconds_total"]
+    assert facts["versions"]["keras"] == keras.__version__
+    rows = history(run)
+    assert [(row["epoch"], row["steps"]) for row in rows] == [("1", "9"), ("2", "18")]
     assert list(rows[0]) == ["dataset", "epoch", "steps", "accuracy", "loss", "val_accuracy", "val_loss"]
-    assert rows[0]["dataset"] == DIGITS.name
+    assert rows[0]["dataset"] == digits.name
     assert float(rows[1]["loss"]) < float(rows[0]["loss"])
 
 
-def test_the_closing_line_has_headline_baseline_parameters_seconds_and_folder(run, capsys):
-    run.finish("Test accuracy: 12.0%", fit(run, epochs=1), baseline=0.1135)
+def test_the_closing_line_has_headline_baseline_parameters_seconds_and_folder(run, fit, capsys):
+    run.finish("Test accuracy: 12.0%", "without memory at least 0.5", fit(run))
     headline, baseline, parameters, seconds, folder = capsys.readouterr().out.splitlines()[-1].split(" | ")
     assert headline == "Test accuracy: 12.0% on scikit-learn digits (not MNIST)"
-    assert (baseline, parameters) == ("baseline 11.35%", "7,850 parameters")
+    assert (baseline, parameters) == ("without memory at least 0.5", "7,850 parameters")
     assert seconds.endswith(" s of training")
-    assert folder == str(run.folder)
+    assert folder == cli.relative(run.folder)
 
 
-def test_a_run_that_dies_leaves_a_result_that_says_running(run):
-    assert json.loads((run.folder / "result.json").read_text())["status"] == "running"
+def test_a_run_without_its_callbacks_still_ends_with_a_result(run, model, capsys):
+    result = run.finish("Test loss: 2.3", "baseline 50%", model)
+    assert result["status"] == written(run)["status"] == "finished"
+    assert "seconds_training" not in result
+    assert capsys.readouterr().out.splitlines()[-1].split(" | ")[1:3] == ["baseline 50%", "7,850 parameters"]
+
+
+def test_the_headline_is_the_accuracy_or_without_one_the_loss():
+    assert runs.headline({"loss": 0.05, "accuracy": 0.98264}) == "Test accuracy: 98.3%"
+    assert runs.headline({"loss": 0.05, "auc": 0.98}) == "Test loss: 0.0500"
+
+
+# Ctrl-C
+
+
+def press_ctrl_c(times=1):
+    for _ in range(times):
+        signal.raise_signal(signal.SIGINT)
 
 
 class PressCtrlC(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        if self.model.optimizer.iterations == 13:
-            os.kill(os.getpid(), signal.SIGINT)
+    """Press it in the fourth update of the second epoch."""
+
+    def __init__(self, times=1):
+        super().__init__()
+        self.times = times
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.model.optimizer.iterations == 12:
+            press_ctrl_c(self.times)
 
 
-def test_an_update_that_float16_gives_up_ends_no_epoch(run):
-    overflowing = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), initial_scale=math.inf)
-    result = run.finish("Test accuracy: 12.0%", fit(run, optimizer=overflowing))
-    assert (result["status"], result["epochs"]) == ("finished", 2)
-    assert result["steps"] == 0
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process on Windows")
-def test_ctrl_c_ends_the_training_after_the_step_and_keeps_the_run(run, capsys):
+@not_on_windows
+def test_ctrl_c_ends_fit_after_the_update_and_keeps_the_run(run, fit, capsys):
     before = signal.getsignal(signal.SIGINT)
-    model = fit(run, epochs=5, callbacks=[PressCtrlC()])
-    result = run.finish("Test accuracy: 12.0%", model)
+    model = fit(run, [PressCtrlC()])
+    assert (written(run)["status"], written(run)["steps"]) == ("interrupted", 13)  # also if it is killed from here on
+    result = run.finish("Test accuracy: 12.0%", "baseline 50%", model)
     assert (result["status"], result["epochs"], result["steps"]) == ("interrupted", 1, 13)
-    assert json.loads((run.folder / "result.json").read_text())["status"] == "interrupted"
-    assert len((run.folder / "history.csv").read_text().splitlines()) == 3  # header, a whole epoch, what there was
-    assert "interrupted after 1 of 5 epochs" in capsys.readouterr().out
+    assert written(run)["status"] == "interrupted"
+    assert [row["steps"] for row in history(run)] == ["9", "13"]  # a whole epoch, and what there was of the next
+    assert "| interrupted after 1 of 2 epochs |" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process on Windows")
-def test_ctrl_c_keeps_the_run_when_the_reader_of_its_pipe_dies_too(run, monkeypatch, capsys):
+@not_on_windows
+def test_ctrl_c_in_a_validation_ends_fit_with_its_epoch(run, fit):
+    class PressInValidation(keras.callbacks.Callback):
+        def on_test_begin(self, logs=None):
+            press_ctrl_c(times=not run.interrupted)
+
+    fit(run, [PressInValidation()])
+    assert (written(run)["status"], written(run)["epochs"], written(run)["steps"]) == ("interrupted", 1, 9)
+
+
+@not_on_windows
+def test_ctrl_c_keeps_the_run_when_the_reader_of_its_pipe_dies_too(run, fit, monkeypatch, capsys):
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as broken:
         monkeypatch.setattr(sys, "stdout", broken)
-        model = fit(run, epochs=5, callbacks=[PressCtrlC()])
-        run.finish("Test accuracy: 12.0%", model)
-    assert "interrupted after 1 of 5 epochs" in capsys.readouterr().err
+        run.finish("Test accuracy: 12.0%", "baseline 50%", fit(run, [PressCtrlC()]))
+    assert "interrupted after 1 of 2 epochs" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process on Windows")
-def test_a_second_ctrl_c_stops_at_once(run):
-    class PressTwice(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            for _ in range(2):
-                os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(0.01)
-
+@not_on_windows
+def test_a_second_ctrl_c_stops_fit_at_once(run, fit):
     with pytest.raises(KeyboardInterrupt):
-        fit(run, callbacks=[PressTwice()])
+        fit(run, [PressCtrlC(times=2)])
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process on Windows")
-def test_a_run_that_is_stopped_again_after_its_training_is_marked_interrupted(run):
-    fit(run, epochs=5, callbacks=[PressCtrlC()])
-    written = json.loads((run.folder / "result.json").read_text())
-    assert (written["status"], written["steps"]) == ("interrupted", 13)
-
-
-def test_training_works_in_a_thread_where_signals_cannot_be_caught(run):
+def test_fit_works_in_a_thread_where_signals_cannot_be_caught(run, fit):
     thread = threading.Thread(target=fit, args=(run,))
     thread.start()
     thread.join()
     assert run.facts["epochs"] == 2
+
+
+# A training loop
+
+
+def test_a_loop_counts_its_steps_and_its_seconds(loop, monkeypatch):
+    seconds = [0.0]
+    monkeypatch.setattr(runs.time, "perf_counter", lambda: seconds[0])
+    for _ in loop.until_ctrl_c(range(4)):
+        seconds[0] += 2.5
+    assert (written(loop)["status"], written(loop)["steps"], written(loop)["seconds_training"]) == ("trained", 4, 10.0)
+    assert "epochs" not in loop.facts
+
+
+def test_of_two_trainings_the_first_is_recorded(loop):
+    for steps in (4, 9):
+        assert list(loop.until_ctrl_c(range(steps))) == list(range(steps))
+    assert written(loop)["steps"] == 4
+
+
+def test_history_has_the_columns_that_the_script_records(loop):
+    for step in loop.until_ctrl_c(range(2)):
+        loop.record(step=step + 1, cost=0.5**step)
+    assert history(loop) == [
+        {"dataset": "sine wave", "step": "1", "cost": "1.0"},
+        {"dataset": "sine wave", "step": "2", "cost": "0.5"},
+    ]
+
+
+@not_on_windows
+@pytest.mark.parametrize(("pressed_in", "ending"), [(3, "interrupted after 4 of 10 steps"),
+                                                    (9, "interrupted after its training")])  # fmt: skip
+def test_ctrl_c_ends_a_loop_after_the_step_and_keeps_the_run(pressed_in, ending, loop, model, capsys):
+    before = signal.getsignal(signal.SIGINT)
+    for step in loop.until_ctrl_c(range(10)):
+        if step == pressed_in:
+            press_ctrl_c()
+        last = step
+    assert last == pressed_in
+    assert signal.getsignal(signal.SIGINT) is before
+    result = loop.finish("Cost: 0.5", "baseline 0.5", model)
+    assert (result["status"], result["steps"]) == ("interrupted", pressed_in + 1)
+    assert f"| {ending} |" in capsys.readouterr().out
+
+
+@not_on_windows
+def test_a_second_ctrl_c_stops_a_loop_at_once(loop):
+    with pytest.raises(KeyboardInterrupt):
+        for _ in loop.until_ctrl_c(range(10)):
+            press_ctrl_c(times=2)
+            pytest.fail("it went on")
+
+
+# The end of a script
+
+
+@pytest.mark.parametrize(
+    ("result", "code"), [({"status": "finished"}, 0), ({"status": "interrupted"}, 130), ({"folder": "runs"}, 0)]
+)
+def test_the_exit_code_tells_how_the_run_ended(result, code):
+    with pytest.raises(SystemExit) as caught:
+        results.launch(lambda: result)
+    assert caught.value.code == code
+
+
+def test_a_persons_mistake_is_one_line_and_exit_code_2(capsys):
+    def main():
+        raise cli.UserError("the file\nis not there")
+
+    with pytest.raises(SystemExit) as caught:
+        results.launch(main)
+    assert caught.value.code == 2
+    assert capsys.readouterr() == ("", "error: the file is not there\n")
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        results.launch(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(KeyboardInterrupt, "interrupted"), (ZeroDivisionError, "failed"), (cli.UserError("no worker"), "failed")],
+)
+def test_a_run_that_dies_says_so(error, status):
+    def main():
+        results.write_result(finished, {"script": "script", "status": "finished"})
+        results.write_result(running, {"script": "script", "status": "running"})
+        raise error
+
+    finished, running = results.new_folder("script"), results.new_folder("script")
+    with pytest.raises((SystemExit, ZeroDivisionError)):
+        results.launch(main)
+    facts = [json.loads((folder / "result.json").read_text()) for folder in (finished, running)]
+    assert facts == [{"script": "script", "status": kept} for kept in ("finished", status)]

@@ -1,9 +1,13 @@
-"""The pictures of the GAN: arrays in, picture file out. Pixels are (count, 28, 28, 1), uint8 from 0 to 255."""
+"""The pictures of the GAN, and the callback that makes some during training.
 
-from common import plots
+Pixels are (count, 28, 28, 1), uint8 from 0 to 255.
+"""
+
+from common.plots.common import GREYS, picture
 
 import numpy as np
 from matplotlib.figure import Figure
+from tensorflow import keras
 
 
 def as_pixels(images):
@@ -21,13 +25,13 @@ def frame(figure, columns=8):
         tiles[: len(pixels)] = pixels[..., 0]
         axes.clear()
         axes.set_axis_off()
-        axes.imshow(tiles.reshape(rows, columns, 28, 28).swapaxes(1, 2).reshape(rows * 28, columns * 28), **plots.GREYS)
+        axes.imshow(tiles.reshape(rows, columns, 28, 28).swapaxes(1, 2).reshape(rows * 28, columns * 28), **GREYS)
         axes.set_title(title)
 
     return draw
 
 
-@plots.picture
+@picture
 def grid(path, pixels, title, columns=8):
     """Draw the images row by row."""
     figure = Figure(figsize=(0.75 * columns, 0.75 * -(-len(pixels) // columns) + 0.6), layout="constrained")
@@ -35,7 +39,29 @@ def grid(path, pixels, title, columns=8):
     figure.savefig(path, dpi=100)
 
 
-@plots.picture
+class Snapshots(keras.callbacks.Callback):
+    """Paint the same noise (count, latent_dim) whenever an epoch ends.
+
+    `steps` are the steps at which that was, `frames` what it gave: pixels and a title.
+    """
+
+    def __init__(self, noise, folder):
+        super().__init__()
+        self.noise, self.folder = noise, folder
+        self.steps, self.frames = [], []
+
+    def on_train_begin(self, logs=None):
+        self.folder.mkdir()
+        self.on_epoch_end(0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.steps.append(int(self.model.optimizer.iterations.numpy()))
+        pixels = as_pixels(self.model.generator.predict(self.noise, verbose=0))
+        self.frames.append((pixels, f"step {self.steps[-1]:,}"))
+        grid(self.folder / f"step_{self.steps[-1]:07d}.png", *self.frames[-1])
+
+
+@picture
 def training_curves(path, steps, history, title):
     """Draw both losses and both accuracies: `history`, Keras's dict of one value per epoch, which ends at `steps`."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
@@ -43,14 +69,15 @@ def training_curves(path, steps, history, title):
     left, right = figure.subplots(1, 2)
     for name, label in (("d_loss", "discriminator"), ("g_loss", "generator")):
         left.plot(steps, history[name], marker=".", label=label)
-    guess = "ln 2: the discriminator can only guess\n(without label smoothing)"
+    guess = "guessing: ln 2 (without label smoothing)"
     left.axhline(np.log(2), color="black", linestyle=":", label=guess)
-    left.set(xlabel="step", ylabel="loss")
+    left.set(ylabel="loss")
     for name, label in (("d_accuracy_real", "real images"), ("d_accuracy_fake", "generated images")):
         right.plot(steps, history[name], marker=".", label=label)
-    right.axhline(0.5, color="black", linestyle=":", label="their mean, if it can only guess")
-    right.set(xlabel="step", ylabel="told right by the discriminator", ylim=(0, 1.02))
+    right.axhline(0.5, color="black", linestyle=":", label="guessing: 0.5 on average")
+    right.set(ylabel="accuracy of the discriminator", ylim=(0, 1.02))
     for axes in (left, right):
+        axes.set(xlabel="step", xlim=(0, None))
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
     figure.savefig(path, dpi=120)

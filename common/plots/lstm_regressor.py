@@ -3,33 +3,43 @@
 import contextlib
 import sys
 
-from common import plots
+from common.plots.common import picture
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+ROWS = 10  # of a batch in a frame, one after another: 10 windows of 20 steps are a whole period
+
 
 def frame(figure):
-    """Prepare `figure` and return draw(x, prediction, title), both arrays (windows, time_steps), one under another."""
-    axes = figure.subplots()
-    (truth,) = axes.plot([], [], color="red", label="cos(x)")
-    (answer,) = axes.plot([], [], color="blue", linestyle="--", label="the network, which reads sin(x)")
-    axes.set(ylim=(-1.2, 1.2), xlabel="x (grey lines: here begins the next row of the batch, which has its own state)")
-    figure.legend(loc="outside lower center", ncols=2)
+    """Prepare `figure`; return draw(x, predictions, title), which draws one batch.
 
-    def draw(x, prediction, title):
+    `x` is (batch_size, time_steps), and `predictions` {network: array of the same shape}.
+    """
+    axes = figure.subplots()
+    (truth,) = axes.plot([], [], color="red", label="cos(x), to predict from sin(x)")
+    lines = [axes.plot([], [], color=color, linestyle="--")[0] for color in ("blue", "darkorange")]
+    axes.set(ylim=(-1.2, 1.2), xlabel="x (grey lines: the next row of the batch begins, which has a state of its own)")
+
+    def draw(x, predictions, title):
+        x = x[:ROWS]
         truth.set_data(x.ravel(), np.cos(x).ravel())
-        answer.set_data(x.ravel(), prediction.ravel())
-        axes.set(xlim=(x.min(), max(x.max(), x.min() + 1e-3)), title=title)  # one point is a stretch, too
+        for line, (name, prediction) in zip(lines, predictions.items(), strict=False):
+            line.set(xdata=x.ravel(), ydata=prediction[:ROWS].ravel(), label=f"{name} network")
+        axes.set(xlim=(x.min(), max(x.max(), x.min() + 1e-3)), title=title)  # a single point has no width
         axes.set_xticks(x[:, 0], minor=True)
         axes.grid(axis="x", which="minor", alpha=0.4)  # where a window begins
+        if not figure.legends:
+            figure.legend(loc="outside lower center", ncols=3)
 
     return draw
 
 
-def window():
-    """Open a window; return draw(x, prediction, title), which does nothing without a display or once it is closed."""
+def window(show):
+    """Open a window if `show`; return draw(...) of a `frame` in it, which does nothing where no window is open."""
+    if not show:
+        return lambda *frame: None
     import matplotlib
     import matplotlib.pyplot as plt
 
@@ -42,7 +52,6 @@ def window():
     except Exception as error:
         print(f"note: the training is not shown live ({error})", file=sys.stderr)
         plt.close("training")
-        return lambda x, prediction, title: None
 
     def update(*frame):
         if plt.fignum_exists("training"):
@@ -54,12 +63,12 @@ def window():
     return update
 
 
-@plots.picture
+@picture
 def learned(path, last, costs, errors, bound):
-    """Draw the last fit, the cost of every batch, and the error at each position inside a window.
+    """Draw the last frame, the cost of every batch, and the error at each position in a window.
 
-    `last` is a frame: x and prediction, (windows, time_steps) each, and a title; `costs` {network: (steps,)}, `errors`
-    {network: (time_steps,)}; `bound` is the least cost without memory.
+    `last` is the x, predictions and title of that frame; `costs` is {network: (steps,)}, `errors` {network:
+    (time_steps,)}, and `bound` the least cost without memory.
     """
     figure = Figure(figsize=(11, 7), layout="constrained")
     top, bottom = figure.subfigures(2, 1)
@@ -67,10 +76,10 @@ def learned(path, last, costs, errors, bound):
     left, right = bottom.subplots(1, 2)
     for name, values in costs.items():
         left.plot(np.arange(1, len(values) + 1), values, label=name, linewidth=1)
-    left.set(xlabel="batch", ylabel="cost: mean squared error", yscale="log")
+    left.set(xlabel="batch", ylabel="cost", yscale="log")
     for name, values in errors.items():
         right.plot(np.arange(1, len(values) + 1), values, marker=".", label=name)
-    right.set(xlabel="position inside the window", ylabel="squared error, last 100 batches", yscale="log")
+    right.set(xlabel="position in the window", ylabel="squared error, last 100 batches", yscale="log")
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (left, right):
         axes.axhline(bound, color="black", linestyle=":", label="least cost from one point alone")
@@ -79,14 +88,14 @@ def learned(path, last, costs, errors, bound):
     figure.savefig(path, dpi=120)
 
 
-@plots.picture
+@picture
 def unseen(path, stretches, costs):
-    """Draw what a network says of waves that it has not seen.
+    """Draw the predictions for waves that the network has not seen.
 
     `stretches` is {frequency: (x, prediction)}, both (points,); `costs` is {frequency: mean squared error}.
     """
     figure = Figure(figsize=(11, 1.9 * len(stretches) + 1), layout="constrained")
-    figure.suptitle("The wave goes on after the training, at other frequencies too; the network learns no more")
+    figure.suptitle("After the training, with fixed weights: the wave goes on, also at other frequencies")
     grid = figure.subplots(len(stretches), 1, squeeze=False, sharex=True)
     for axes, (frequency, (x, prediction)) in zip(grid.flat, stretches.items(), strict=True):
         axes.plot(np.sin(x), color="lightgrey", label="sin(x), which it reads")
