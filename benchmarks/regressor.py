@@ -8,8 +8,6 @@ Run       python benchmarks/regressor.py              five rounds of 501 batches
 """
 
 import argparse
-import contextlib
-import io
 import statistics
 import sys
 import time
@@ -23,9 +21,9 @@ import numpy as np
 from tensorflow import keras
 
 
-def of_the_document(model, x, args):
+def of_the_document(model, x):
     """Train and predict batch by batch; return the cost of every batch."""
-    model.compile(loss="mse", optimizer=keras.optimizers.Adam(args.learning_rate))
+    model.compile(loss="mse", optimizer=keras.optimizers.Adam(lstm_regressor.LEARNING_RATE))
     costs = []
     for batch in x[:, :, :, None]:
         costs.append(float(model.train_on_batch(np.sin(batch), np.cos(batch))))
@@ -33,29 +31,32 @@ def of_the_document(model, x, args):
     return costs
 
 
-def ours(model, x, args):
-    """Train by `fit`, which keeps the predictions too; return the cost of every batch."""
-    watch = lstm_regressor.Watch("stateful", x)
-    with contextlib.redirect_stdout(io.StringIO()):
-        lstm_regressor.train(model, x, args, [watch])
-    return watch.costs
+def ours(model, x):
+    """Train by the lesson's step, which returns the prediction too; return the cost of every batch."""
+    optimizer = keras.optimizers.Adam(lstm_regressor.LEARNING_RATE, clipnorm=lstm_regressor.CLIP_NORM)
+    model.compile(loss="mse", optimizer=optimizer)
+    optimizer.build(model.trainable_variables)
+    sines, cosines = np.sin(x)[..., None].astype("float32"), np.cos(x)[..., None].astype("float32")
+    costs = []
+    for step in range(len(x)):
+        cost, prediction = lstm_regressor.train_step(model, sines[step], cosines[step])
+        costs.append(float(cost))
+        prediction.numpy()
+    return costs
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round")
     steps, rounds = (101, 1) if parser.parse_args().quick else (501, 5)
-    args = lstm_regressor.parse(["--steps", str(steps)])
     x = lstm_regressor.windows(steps)
     seconds = {of_the_document: [], ours: []}
     for seed in range(rounds):
         for train, taken in seconds.items():
             keras.utils.set_random_seed(seed)
             model = lstm_regressor.build_model()
-            if train is of_the_document:
-                model = keras.Sequential([keras.Input(batch_shape=model.input_shape), *model.layers])
             started = time.perf_counter()
-            costs = train(model, x, args)
+            costs = train(model, x)
             taken.append(time.perf_counter() - started)
             print(f"{train.__name__:16} seed {seed}: {taken[-1]:6.2f} s, worst cost of the last 100 batches "
                   f"{max(costs[-100:]):.4f}", flush=True)

@@ -30,11 +30,11 @@ IMAGE = 784 * (1 + 4) / 1e6  # megabytes of an image as it is loaded, uint8, and
 
 
 def measure(rounds, cases):
-    """Return {case: (seconds per epoch, megabytes)}, medians; `cases` maps each to its data and flags."""
+    """Return {case: (seconds per epoch, megabytes)}, medians; `cases` maps each to its data and device."""
     measured = {case: [] for case in cases}
     for seed in range(rounds):
-        for case, (data, flags) in cases.items():
-            facts = speed.measure(SCRIPT, "book", str(data), seed, EPOCHS, *flags)
+        for case, (data, device) in cases.items():
+            facts = speed.measure(SCRIPT, "lesson", str(data), seed, EPOCHS, device)
             measured[case].append((facts["seconds"] / EPOCHS, facts["megabytes"]))
             print(f"{case}: {measured[case][-1][0]:.2f} s per epoch, {measured[case][-1][1]:.0f} MB", flush=True)
     return {case: tuple(map(statistics.median, zip(*runs, strict=True))) for case, runs in measured.items()}
@@ -55,8 +55,8 @@ def main():
             chosen = np.arange(size) % len(digits.x_train)
             np.savez(path, x_train=digits.x_train[chosen], y_train=digits.y_train[chosen],
                      x_test=digits.x_test, y_test=digits.y_test)  # fmt: skip
-        by_size = measure(rounds, {size: (path, ()) for size, path in files.items()})
-        replicated = {count: (files[sizes[2]], ("--replicas", str(count))) for count in REPLICAS}
+        by_size = measure(rounds, {size: (path, "auto") for size, path in files.items()})
+        replicated = {count: (files[sizes[2]], f"cpu:{count}" if count > 1 else "cpu") for count in REPLICAS}
         by_replicas = measure(rounds, replicated)
 
     smallest, largest = min(sizes), max(sizes)

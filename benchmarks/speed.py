@@ -1,20 +1,12 @@
-"""Seconds, memory and accuracy of each script's recipes beside the listing typed by hand and the same model in PyTorch.
+"""Seconds of training: document 003's listing as typed today, the same in PyTorch, our lesson, and fast_mnist.py.
 
-Every training is a process of its own. In each round, which has its own seed, all contenders of a script take turns:
+Each contender trains a few epochs in a process of its own, in turns, so that a busy machine slows all of them; whole
+trainings are projected from that (first update apart, which waits for TensorFlow's graph). "share" is the fraction of
+the speed that this machine reaches in one large float32 matrix product. Memory is a process's peak (Linux and macOS).
+Accuracies stand in results.md with the commands that give them. gan.py and regressor.py time the two other lessons.
 
-listing   document 003's listing as one would type it today: plain Keras, no common/, no figures
-torch     the same layers, optimizer and batches in PyTorch, eager, where torch is installed
-book      our script with its defaults
-fast      our script with --recipe fast
-best      cnn_mnist.py --recipe best
-
-The listing and torch take as many epochs as the book, of which only a few are timed here (`TIMED`): the seconds up to
-their first update, once, and the rest in proportion. Share is the training's floating-point operations per second, of
-the layers' products alone, out of what this machine reaches in one large float32 matrix product. Memory is a process's
-peak (Linux and macOS). The two scripts that count steps have benchmarks of their own: gan.py and regressor.py.
-
-Run       python benchmarks/speed.py            three rounds on MNIST, into results.md; an hour on 2 cores
-          python benchmarks/speed.py --scripts mlp_mnist    its part of results.md alone; six minutes
+Run       python benchmarks/speed.py            three rounds on MNIST, into results.md; 20 minutes on 2 cores
+          python benchmarks/speed.py --scripts mlp_mnist    its part of results.md alone; three minutes
           python benchmarks/speed.py --quick    one round of one epoch on the small digits, printed; two minutes
 """
 
@@ -23,6 +15,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -36,11 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common import cli
 
 PROJECT = Path(__file__).resolve().parent.parent
-TIMED = {"mlp_mnist": 3, "rnn_mnist": 1, "cnn_mnist": 1}  # epochs of the listing and of torch
+# For each script the contenders, with the epochs of a whole training and those that are timed.
 CONTENDERS = {
-    "mlp_mnist": ("listing", "torch", "book", "fast"),
-    "rnn_mnist": ("listing", "torch", "book", "fast"),
-    "cnn_mnist": ("listing", "torch", "book", "fast", "best"),
+    "mlp_mnist": {"listing": (20, 3), "torch": (20, 3), "lesson": (20, 3), "fast mlp": (5, 5)},
+    "rnn_mnist": {"listing": (20, 1), "torch": (20, 1), "lesson": (20, 1), "fast rnn": (4, 1)},
+    "cnn_mnist": {"listing": (10, 1), "torch": (10, 1), "lesson": (10, 1), "fast cnn": (2, 1), "fast cnn-best": (8, 1)},
 }
 PRODUCTS = {  # multiplications of one image's forward pass: what reads the image, and the rest
     "mlp_mnist": (784 * 256, 256 * 256 + 256 * 10),
@@ -122,42 +115,55 @@ def torch(script, digits, epochs, seed):
     return updates[0] - started, time.perf_counter() - started
 
 
-def contend(script, contender, data, seed, epochs):
-    """Train `listing` or `torch` in this process and print the outcome for the parent process."""
+def ours(argv):
+    """Run a script of ours with its flags; return what `listing` returns."""
+    from common import runs
+
+    updates = []
+
+    class Recorder(runs._Recorder):
+        def on_train_batch_end(self, batch, logs=None):
+            updates.append(time.perf_counter())
+            super().on_train_batch_end(batch, logs)
+
+        def on_train_begin(self, logs=None):
+            updates.append(time.perf_counter())
+            super().on_train_begin(logs)
+
+    runs._Recorder = Recorder
+    script, *flags = argv
+    seconds = importlib.import_module(script).main(flags)["seconds_training"]
+    return updates[1] - updates[0], seconds
+
+
+def contend(script, contender, data, seed, epochs, device):
+    """Train one contender in this process and print the outcome for the parent process."""
     from common import mnist
 
-    digits = mnist.load_mnist(data)
-    start, seconds = {"listing": listing, "torch": torch}[contender](script, digits, epochs, seed)
-    print(json.dumps({"train_images": len(digits.x_train), "epochs": epochs, "start": start, "seconds": seconds}))
+    if contender in ("listing", "torch"):
+        digits = mnist.load_mnist(data)
+        start, seconds = {"listing": listing, "torch": torch}[contender](script, digits, epochs, seed)
+    else:
+        own = [script] if contender == "lesson" else ["fast_mnist", contender.split()[1]]
+        with tempfile.TemporaryDirectory() as folder:
+            flags = f"--data {data} --seed {seed} --epochs {epochs} --device {device} --out {folder}/run"
+            start, seconds = ours([*own, *flags.split()])
+    print(json.dumps({"epochs": epochs, "start": start, "seconds": seconds}))
 
 
-def measure(script, contender, data, seed, epochs, *flags):
-    """Run one contender as a process of its own; return its facts, with its peak memory in MB.
-
-    `epochs` of None are the contender's own; `flags` are more flags of our script.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "run"
-        if contender in ("listing", "torch"):
-            command = [__file__, "--contend", script, contender, "--epochs", str(epochs or TIMED[script])]
-        else:
-            command = [str(PROJECT / f"{script}.py"), "--recipe", contender, "--out", str(out)]
-            command += [*flags, *(["--epochs", str(epochs)] if epochs else [])]
-        with (Path(folder) / "printed").open("w+") as printed:
-            process = subprocess.Popen([sys.executable, *command, "--data", data, "--seed", str(seed)],
-                                       stdout=printed, stderr=subprocess.STDOUT)  # fmt: skip
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            printed.seek(0)
-            text = printed.read()
-        if process.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{text}")
-        if out.exists():
-            result = json.loads((out / "result.json").read_text())
-            facts = {key: result[key] for key in ("train_images", "epochs", "test_accuracy")}
-            facts["seconds"] = result["seconds_training"]
-        else:
-            facts = json.loads(text.splitlines()[-1])
+def measure(script, contender, data, seed, epochs, device="auto"):
+    """Run one contender as a process of its own; return its facts, with its peak memory in MB."""
+    command = [sys.executable, __file__, "--contend", script, contender, "--epochs", str(epochs), "--data", data,
+               "--seed", str(seed), "--device", device]  # fmt: skip
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        printed.seek(0)
+        text = printed.read()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{text}")
+    facts = json.loads(text.splitlines()[-1])
     return facts | {"megabytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6}
 
 
@@ -175,36 +181,27 @@ def product_rate():
 
 
 def training_time(facts, epochs):
-    """Return the seconds of a whole training: as measured, or for as many `epochs` as the book's."""
-    if "start" not in facts:
-        return facts["seconds"]
+    """Return the seconds of a whole training of `epochs`, projected from those that were timed."""
     return facts["start"] + (facts["seconds"] - facts["start"]) * epochs / facts["epochs"]
 
 
-def section(script, rounds, rate, about):
+def section(script, rounds, images, rate, about):
     """Return a script's part of results.md; `rounds` has for each contender a list of facts, one a round."""
     median = statistics.median
-    book_epochs = rounds["book"][0]["epochs"]
-    book_accuracy = median(facts["test_accuracy"] for facts in rounds["book"])
-    heads = (script, "test accuracy", "epochs", "s per epoch", "s of training", "of book's", "memory", "share")
+    heads = (script, "epochs", "s per epoch", "s of training", "of the lesson's", "memory", "share")
     lines = [f"## {script}", "", about, "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     first, rest = PRODUCTS[script]
-    for contender, measured in rounds.items():
-        ours = "test_accuracy" in measured[0]
-        epochs = measured[0]["epochs"] if ours else book_epochs
-        times = [training_time(facts, book_epochs) for facts in measured]
-        ratios = [one / book["seconds"] for one, book in zip(times, rounds["book"], strict=True)]
-        accuracy, short = "not measured", ""
-        if ours:
-            each = [facts["test_accuracy"] for facts in measured]
-            accuracy = f"{100 * median(each):.2f} % ({', '.join(f'{100 * one:.2f}' for one in each)})"
-            short = " without reaching book's accuracy" if median(each) < book_accuracy else ""
+    times = {name: [training_time(facts, CONTENDERS[script][name][0]) for facts in rounds[name]] for name in rounds}
+    for name, seconds in times.items():
+        epochs = CONTENDERS[script][name][0]
+        ratios = [one / lesson for one, lesson in zip(seconds, times["lesson"], strict=True)]
         # the first layer needs no gradient of its input, so two products in place of three; each is a * b + c
-        operations = 2 * (2 * first + 3 * rest) * measured[0]["train_images"] * epochs
+        operations = 2 * (2 * first + 3 * rest) * images * epochs
         lines.append(
-            f"| {contender} | {accuracy} | {epochs} | {median(times) / epochs:.1f} | {median(times):.0f}{short} | "
+            f"| {name} | {epochs} | {median(seconds) / epochs:.1f} | {median(seconds):.0f} | "
             f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) | "
-            f"{median(facts['megabytes'] for facts in measured):.0f} MB | {operations / median(times) / rate:.0%} |"
+            f"{median(facts['megabytes'] for facts in rounds[name]):.0f} MB | "
+            f"{operations / median(seconds) / rate:.0%} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -218,30 +215,36 @@ def main():
     parser.add_argument("--contend", nargs=2, help=argparse.SUPPRESS)  # the rest is for the processes of main
     for hidden in ("--seed", "--epochs"):
         parser.add_argument(hidden, type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--device", default="auto", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.contend:
-        return contend(*args.contend, args.data, args.seed, args.epochs)
-    data, rounds, epochs = ("digits", 1, 1) if args.quick else (args.data, args.rounds, None)
+        return contend(*args.contend, args.data, args.seed, args.epochs, args.device)
+    from common import mnist
+
+    data, rounds = ("digits", 1) if args.quick else (args.data, args.rounds)
+    images = len(mnist.load_mnist(data).x_train)
     packages = ["tensorflow", "keras", "numpy", *(["torch"] if importlib.util.find_spec("torch") else [])]
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    results = PROJECT / "benchmarks" / "results.md"
+    path = PROJECT / "benchmarks" / "results.md"
     for script in args.scripts:
         measured = {name: [] for name in CONTENDERS[script] if name != "torch" or "torch" in packages}
         rate = product_rate()
         for seed in range(rounds):
             for contender, facts in measured.items():
+                epochs = 1 if args.quick else CONTENDERS[script][contender][1]
                 facts.append(measure(script, contender, data, seed, epochs))
                 print(f"{script} {contender} seed {seed}: {facts[-1]}", flush=True)
         rate = max(rate, product_rate())
         about = (f"`{' '.join(['python benchmarks/speed.py', *sys.argv[1:]])}`, {time.strftime('%Y-%m-%d')}: "
                  f"{os.cpu_count()} cores, {processor()}, {rate / 1e9:.0f} GFLOP/s in a float32 matrix product; Python "
                  f"{platform.python_version()}, {versions}. Medians of rounds: {rounds}.")  # fmt: skip
-        part = section(script, measured, rate, about)
+        part = section(script, measured, images, rate, about)
         print(f"\n{part}", flush=True)
         if not args.quick:
-            old = results.read_text(encoding="utf-8").split("## ")[1:] if results.exists() else []
-            parts = {text.split("\n")[0]: f"## {text.rstrip()}\n" for text in old} | {script: part}
-            results.write_text("\n".join(["# Speed\n", *parts.values()]), encoding="utf-8")
+            parts = re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            old = next((index for index, text in enumerate(parts) if text.startswith(f"## {script}\n")), len(parts))
+            parts[old : old + 1] = [part]
+            path.write_text("\n".join(f"{text.strip()}\n" for text in parts), encoding="utf-8")
 
 
 def processor():
