@@ -61,7 +61,7 @@ def test_every_script_is_tried_here():
     assert {*SHORT, *OTHERS} == set(SCRIPTS)
 
 
-@every_script
+@scripts("mlp_mnist", "lstm_regressor", "gan_mnist")
 def test_a_run_elsewhere_is_tidy_from_the_first_line_to_the_last(script, tmp_path):
     run = shell(script, *SHORT[script], "--out", "out", "--seed", "7", cwd=tmp_path, HOME=str(tmp_path / "home"))
     assert run.returncode == 0, run.stdout
@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(script):
     assert trained("2")[0] != first[0]
 
 
-@scripts("cnn_mnist")
+@scripts()
 def test_two_replicas_train_and_draw_as_one_does(script):
     if script not in REPLICATED:
         pytest.skip("stays on one device")

@@ -82,12 +82,14 @@ EDITS = {
     "augmented for two epochs": ("fast_mnist", [("augment: bool = False", "augment: bool = True")]),
     "GAN without callbacks": ("gan_mnist", [("callbacks=[snapshots, *run.callbacks]", "callbacks=[snapshots]")]),
     "GAN without snapshots": ("gan_mnist", [("callbacks=[snapshots, *run.callbacks]", "callbacks=run.callbacks")]),
-    "GAN with other layers": ("gan_mnist", [(
-        "layers.Dense(1),", "layers.Dropout(0.3), layers.BatchNormalization(), layers.Dense(1),")]),
+    "GAN with other layers and names": ("gan_mnist", [
+        ("layers.Dense(1),", "layers.Dropout(0.3), layers.BatchNormalization(), layers.Dense(1),"),
+        ('"g_loss", ', '"generator_loss", ')]),
 }  # fmt: skip
 SLOW = (  # tried on request: others stand for them
     "no metrics line", "another loss", "a regression loss", "class weights", "only one layer", "softmax as a layer",
     "another activation", "average pooling", "global pooling", "a convolution over the rows", "stacked",
+    "an average over all rows", "other convolutions", "augmented for two epochs", "GAN without callbacks",
 )  # fmt: skip
 EPOCHS = "--epochs 2 --batch-size 16"
 SMALL = {
@@ -102,6 +104,7 @@ NOTES = {  # what is said on standard error where a picture does not fit the edi
     "other convolutions": "kernels.png was not drawn: the model has no Conv2D layer",
     "a functional RNN": "beliefs.png was not drawn",
     "GAN without snapshots": "was not drawn",
+    "GAN with other layers and names": "training_curves.png was not drawn",
 }
 
 

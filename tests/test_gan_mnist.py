@@ -215,7 +215,7 @@ def test_the_saved_networks_are_plain_ones_in_float32(trained):
         assert {variable.dtype for variable in network.variables} == {"float32"}
 
 
-@pytest.mark.parametrize("architecture", [pytest.param("dense", marks=pytest.mark.slow), "conv"])
+@pytest.mark.parametrize("architecture", ["dense", pytest.param("conv", marks=pytest.mark.slow)])
 def test_the_closing_lines_set_the_images_beside_untrained_and_real_ones(architecture, capsys):
     result = gan_mnist.main([*SMALL, "--steps", "3", "--architecture", architecture])
     printed = capsys.readouterr().out
@@ -237,18 +237,6 @@ def test_one_image_and_a_diverged_training_still_end_in_a_result(capsys, monkeyp
     assert json.loads((result["folder"] / "result.json").read_text())["frechet_distance"] is None
     assert (result["folder"] / "training.gif").exists()
     assert capsys.readouterr().err == ""
-
-
-def test_edits_that_a_learner_makes_lose_no_result(edited, capsys):
-    module = edited(
-        "gan_mnist",
-        ("layers.Dense(784, activation", 'layers.Dropout(0.1),\n            layers.Dense(784, activation'),
-        ("layers.Dense(1),  # (1,)  129", "layers.Dense(1),\n            layers.Identity(),  # (1,)  129"),
-        ('"g_loss", ', '"generator_loss", '),
-    )
-    result = module.main([*SMALL, "--steps", "2"])
-    assert result["status"] == "finished"
-    assert "training_curves.png was not drawn" in capsys.readouterr().err
 
 
 def test_snapshots_paint_the_same_noise(tmp_path, rng):
