@@ -147,7 +147,7 @@ def main(argv=None):
         plain.compile(loss=net.loss, optimizer="adam", metrics=["accuracy"])
         plain.optimizer.build(plain.trainable_variables)
     plain.set_weights(model.get_weights())
-    plain.save(run.folder / "model.keras")
+    run.write("model.keras", plain.save)  # a whole file or none
     train = plain.evaluate(x_train, y_train, batch_size=args.batch_size, verbose=0, return_dict=True)
     test = plain.evaluate(x_test, y_test, batch_size=args.batch_size, verbose=0, return_dict=True)
 

@@ -112,6 +112,8 @@ class GAN(keras.Model):
         """Take an optimizer for each network: each keeps averages of its own network's gradients."""
         super().compile(optimizer=discriminator_optimizer, **options)  # from now on self.optimizer
         self.generator_optimizer = generator_optimizer
+        discriminator_optimizer.build(self.discriminator.trainable_variables)
+        generator_optimizer.build(self.generator.trainable_variables)
 
     def train_step(self, real):
         """Update both networks once; `real` is (batch, 28, 28, 1) in [-1, 1]. Return the means over the epoch so far.
@@ -189,10 +191,10 @@ def main(argv=None):
         steps_per_epoch=per_epoch,
         shuffle=False,  # the dataset does
         verbose=run.verbose,
-        callbacks=[snapshots, *run.callbacks],  # history.csv, the time, Ctrl-C
+        callbacks=[*run.callbacks, snapshots],  # history.csv, the time, Ctrl-C
     ).history
-    generator.save(run.folder / "generator.keras")
-    discriminator.save(run.folder / "discriminator.keras")
+    run.write("generator.keras", generator.save)  # a whole file or none
+    run.write("discriminator.keras", discriminator.save)
 
     # Step 5. Evaluate. A classifier of real digits, the judge, reads as many generated images as there are test images.
     real = 2 * mnist.as_images(digits.x_test) - 1  # (10000, 28, 28, 1)
@@ -203,8 +205,7 @@ def main(argv=None):
     headline = f"Classifier score: {score:.2f} of {digits.num_classes}, Frechet distance: {distance:.1f}"
 
     # Step 6. Use the generator: samples.png shows 64 of its images, paint_digits.py paints more.
-    path = cli.relative(run.folder / "generator.keras")
-    print(f"to paint more: python paint_digits.py {path} --count 64 --interpolate")
+    print(f"to paint more: python paint_digits.py {cli.relative(run.folder)}/generator.keras --count 64 --interpolate")
     title = f"{digits.name}, {args.architecture}\n{headline}"
     grid(run.folder / "samples.png", as_pixels(fake[:64]), title)
     training_curves(run.folder / "training_curves.png", snapshots.steps[1:], history, title)

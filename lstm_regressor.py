@@ -139,7 +139,7 @@ def main(argv=None):
             print(text, end="   \r" if moving else "\n", flush=True)
             frames.append((x[step], predictions, text))
             draw(*frames[-1])
-    model.save(run.folder / "model.keras")
+    run.write("model.keras", model.save)  # a whole file or none
 
     # 4. Evaluate. The worst of the last batches shows a state that is out of phase now and then; a mean would hide it.
     results, unseen, cost_by_frequency = {}, {}, {}

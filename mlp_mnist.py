@@ -77,7 +77,7 @@ def main(argv=None):
         verbose=run.verbose,  # a progress bar, or a line an epoch
         callbacks=run.callbacks,  # history.csv, the time, Ctrl-C
     ).history
-    model.save(run.folder / "model.keras")
+    run.write("model.keras", model.save)  # a whole file or none
 
     # 4. Evaluate. The test images are used once, here: no setting was chosen by them.
     train = model.evaluate(x_train, y_train, batch_size=args.batch_size, verbose=0, return_dict=True)

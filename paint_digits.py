@@ -12,7 +12,7 @@ Try next  --interpolate           Are the images half-way digits, too?
 Source    "Deep learning: RNNs and LSTMs" (document 001), step 6 of a GAN.
 """
 
-from common import cli, device, results  # noqa: F401  device starts TensorFlow without its log lines
+from common import cli, device, files, results  # noqa: F401  device starts TensorFlow without its log lines
 from common.plots.common import show
 from common.plots.gan_mnist import as_pixels, grid
 
@@ -33,7 +33,8 @@ def main(argv=None):
     # Random points of the latent space
     noise = np.random.default_rng(args.seed).standard_normal((args.count, latent_dim))
     pixels = paint(generator, noise)
-    np.savez_compressed(folder / "generated.npz", images=pixels)  # (count, 28, 28, 1)
+    with files.whole(folder / "generated.npz") as path:
+        np.savez_compressed(path, images=pixels)  # (count, 28, 28, 1)
     shown = pixels[:MOST_SHOWN]
     grid(folder / "generated.png", shown, f"{len(shown)} images by {name}, seed {args.seed}")
 

@@ -2,12 +2,14 @@
 
 import argparse
 import contextlib
+import json
 import math
 import re
 import sys
 from pathlib import Path
 
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "adamw", "nadam", "adamax", "adagrad", "adadelta", "lion")
+CHECKPOINT = "checkpoint.npz"  # in the folder of a run that has not come to its end
 ACTIVATIONS = ("relu", "elu", "selu", "gelu", "silu", "leaky_relu", "softplus", "softsign", "sigmoid", "tanh", "linear")
 
 
@@ -18,6 +20,33 @@ class UserError(Exception):
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         raise UserError(f"{message} (--help lists the flags)")
+
+    def parse_args(self, argv=None, namespace=None):
+        """As ever; but --resume takes its run's flags, and a flag that says otherwise is refused."""
+        given = super().parse_args(argv, namespace)
+        if getattr(given, "resume", None) is None:
+            return given
+        flags = _flags_of(given.resume)
+        self.set_defaults(**flags)
+        given = super().parse_args(argv, namespace)
+        for name, value in flags.items():
+            if name not in ("resume", "show") and getattr(given, name) != value:
+                raise UserError(f"--resume goes on with the flags of {given.resume}, where {name.replace('_', '-')} is "
+                                f"{'not given' if value is None else value}; leave yours out")  # fmt: skip
+        return given
+
+
+def _flags_of(folder):
+    try:
+        facts = json.loads(Path(folder, "result.json").read_text(encoding="utf-8"))
+        status, flags = facts["status"], facts.get("flags", {})
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"--resume {folder}: no run's folder; name one such as runs/mlp_mnist/1") from None
+    if status == "finished":
+        raise UserError(f"--resume {folder}: that run has come to its end")
+    if not Path(folder, CHECKPOINT).exists():
+        raise UserError(f"--resume {folder}: that run ended before its first epoch did, and is lost; start it anew")
+    return flags
 
 
 def number(kind, at_least=-math.inf, above=-math.inf, below=math.inf):
@@ -63,7 +92,7 @@ def parser(doc, epochs=None, steps=None, batch_size=None, images=True, optimizer
         shared.add_argument("--optimizer", type=str.lower, choices=OPTIMIZERS, default=optimizer, metavar="NAME",
                             help=f"{', '.join(OPTIMIZERS)} (default %(default)s)")
         shared.add_argument("--learning-rate", type=number(float, above=0), metavar="X",
-                            help="size of an update (default the optimizer's own: adam 0.001, sgd 0.01)")
+                            help="size of an update (adam's default 0.001, sgd's 0.01)")
     if images:
         shared.add_argument("--data", metavar="PATH",
                             help="an .npz file, a folder with the four IDX files, the word digits (the bundled "
@@ -71,12 +100,13 @@ def parser(doc, epochs=None, steps=None, batch_size=None, images=True, optimizer
     training = (epochs, steps) != (None, None)
     if images and training:
         shared.add_argument("--limit", type=count, metavar="N", help="only the first N training images (default all)")
+        shared.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped; RUN is its folder")
     shared.add_argument("--seed", type=number(int, at_least=0, below=2**32), default=0, metavar="N",
                         help="one number fixes everything random (default %(default)s)")
     if training:
         shared.add_argument("--device", type=_device, default="auto", metavar="NAME",
                             help="auto, cpu, gpu, tpu, or cpu:N for the CPU split into N (default auto: GPUs, if any)")
-    shared.add_argument("--out", metavar="DIR", help="new folder for this run's files (default runs/<script>/<number>)")
+    shared.add_argument("--out", metavar="DIR", help="new folder for this run (default runs/<script>/<number>)")
     shared.add_argument("--show", action="store_true", help="also open the pictures in windows")
     return shared
 

@@ -3,13 +3,20 @@
 import atexit
 import contextlib
 import json
+import os
 import shutil
+import signal
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
-from common import cli
+from common import cli, files
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 RUNS_DIR = Path(__file__).resolve().parent.parent / "runs"
 _folders = []  # of the runs that this process has begun
@@ -40,33 +47,59 @@ def new_folder(script, out=None, keep=True):
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
                 raise cli.UserError(f"--out {out}: holds files already, maybe another run's; name a new folder")
-        (folder / "result.json").touch(exist_ok=False)
-        _folders.append(folder)
-        return folder
+        with (folder / "result.json").open("x") as file:
+            file.write('{"status": "running"}\n')
+        return _held(folder)
     except (FileExistsError, NotADirectoryError):
         raise cli.UserError(f"{out or RUNS_DIR}: a file is in the way, or another run has just begun there") from None
     except OSError as error:
         raise cli.UserError(f"cannot write to {out or RUNS_DIR} ({error.strerror}); name a folder with --out") from None
 
 
+def reopen(script, run, dataset):
+    """Return the folder of the `run` that --resume names, once it is known that it is this script's, on these images.
+
+    Raises cli.UserError where it is another one.
+    """
+    folder = Path(run).absolute()
+    before = json.loads((folder / "result.json").read_text())
+    for what, then, now in (("script", before["script"], script), ("data set", before["dataset"], dataset)):
+        if then != now:
+            raise cli.UserError(f"--resume {run}: the {what} of that run is {then}, not {now}")
+    try:
+        return folder if folder in _folders else _held(folder)
+    except BlockingIOError:
+        raise cli.UserError(f"--resume {run}: that run is still going on in another process") from None
+
+
+def _held(folder):
+    """Lock the folder until this process ends, in whatever way, so that no other one resumes it meanwhile."""
+    if fcntl:
+        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    _folders.append(folder)
+    return folder
+
+
 def write_result(folder, facts):
     """Write `facts` to result.json in `folder`; numbers that JSON does not know, such as a loss of nan, become null."""
     facts = json.loads(json.dumps(facts, default=str), parse_constant=lambda name: None)
-    (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
+    with files.whole(folder / "result.json") as path:
+        path.write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def close_all(status):
     """Write `status` into the result.json of every run that has not come to its end."""
     for folder in _folders:
-        facts = json.loads((folder / "result.json").read_text() or "{}")
-        if facts.get("status") != "finished":
+        facts = json.loads((folder / "result.json").read_text())
+        if facts["status"] != "finished":
             write_result(folder, {**facts, "status": status})
 
 
 def launch(main):
     """Run `main()` and exit: 0, 2 after a UserError in one line, 130 after Ctrl-C. A bug keeps its traceback."""
     try:
-        result = main()
+        with files.stop_calls(signal.default_int_handler):  # which raises KeyboardInterrupt
+            result = main()
     except cli.UserError as error:
         close_all("failed")
         print("error:", " ".join(str(error).split()), file=sys.stderr)

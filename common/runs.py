@@ -7,14 +7,12 @@ import platform
 import signal
 import stat
 import sys
-import threading
 import time
 from importlib.metadata import version
 
-from common import cli, device, results
+from common import cli, device, files, results
 from common.plots import common as plots
-
-from tensorflow import keras
+from common.recorder import Recorder
 
 
 class Run:
@@ -32,8 +30,15 @@ class Run:
         self.args, self.interrupted, self._columns, self._started = args, False, [], time.perf_counter()
         self.stand_in = bool(images) and self.dataset != "MNIST"
         self.worker = device.worker(strategy)  # of several machines number 0 keeps the files
-        self.folder = results.new_folder(script, args.out, keep=not self.worker)
-        self.callbacks = [_Recorder(self)]
+        self.resumable = hasattr(args, "resume") and self.worker is None
+        self.resumes = getattr(args, "resume", None)
+        if self.resumes and not self.resumable:
+            raise cli.UserError("--resume: what several machines trained cannot be resumed; start it anew")
+        if self.resumes:
+            self.folder = results.reopen(script, self.resumes, self.dataset)
+        else:
+            self.folder = results.new_folder(script, args.out, keep=not self.worker)
+        self.callbacks = [Recorder(self)]
         self.verbose = 1 if sys.stdout.isatty() else 2  # Keras's moving bar, or a line an epoch where no one watches
         replicas = strategy.num_replicas_in_sync
         self.facts = {
@@ -75,33 +80,48 @@ class Run:
                 writer.writeheader()
             writer.writerow(row)
 
+    def write(self, name, save):
+        """Call `save(path)`, such as a model's `save`, for the run's file `name`; Ctrl-C and the like wait for it."""
+        with files.stop_waits(), files.whole(self.folder / name) as path:
+            save(path)
+
     @contextlib.contextmanager
-    def training(self):
-        """Let the first Ctrl-C set `interrupted`, which training checks, and a second one stop the script at once."""
-        self._default, self._begun = None, time.perf_counter()
-        # No other thread may take signals; and where machines train together, none may stop without the others.
-        if threading.current_thread() is threading.main_thread() and self.worker is None:
-            self._default = signal.signal(signal.SIGINT, self._stop)
-        try:
+    def training(self, seconds=0):
+        """Let the first Ctrl-C set `interrupted`, which training checks, and a second one stop the script at once.
+
+        `seconds` is what it took before, where it goes on.
+        """
+        self._begun = time.perf_counter() - seconds
+        self._started -= seconds
+        # Where machines train together, none may stop without the others.
+        with files.stop_calls(self._stop) if self.worker is None else contextlib.nullcontext():
             yield
-        finally:
-            if self._default is not None:  # SIG_DFL counts as false
-                signal.signal(signal.SIGINT, self._default)
+
+    def seconds(self):
+        """Return how long the training has taken so far."""
+        return round(time.perf_counter() - self._begun, 2)
 
     def trained(self, **counts):
         """Note how many steps (and epochs) a training took, and its seconds; of several trainings the first counts."""
         if "steps" not in self.facts:
-            self.facts |= {**counts, "seconds_training": round(time.perf_counter() - self._begun, 2)}
+            self.facts |= {**counts, "seconds_training": self.seconds()}
         self.facts["status"] = "interrupted" if self.interrupted else "trained"
         results.write_result(self.folder, self.facts)
 
-    def _stop(self, signal_number, frame):
+    def _stop(self, number, frame):
+        if self.interrupted:
+            raise KeyboardInterrupt
         self.interrupted = True
-        signal.signal(signal.SIGINT, self._default)
-        with contextlib.suppress(OSError, ValueError, RuntimeError):
-            if stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        with contextlib.suppress(OSError, ValueError):  # a notebook's stream has no descriptor
+            mode = os.fstat(sys.stdout.fileno()).st_mode
+            if stat.S_ISFIFO(mode):
                 sys.stdout = sys.stderr  # `| tee log` has died of the same Ctrl-C
-            print("\nCtrl-C: stopping soon and keeping what was learned; once more to stop at once")
+            elif name == "SIGHUP" and stat.S_ISCHR(mode):  # the terminal is gone, and to print would fail
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                os.dup2(1, 2)
+        with contextlib.suppress(OSError, RuntimeError):  # it came while something else was being printed
+            print(f"\n{name}: stopping soon and keeping what was learned; once more to stop at once")
 
     def finish(self, headline, baseline, model, /, train=(), test=(), **numbers):
         """Write result.json, print the closing line, open the pictures if asked to; return the result as a dict.
@@ -119,11 +139,15 @@ class Run:
             **{name: float(value) if hasattr(value, "dtype") else value for name, value in numbers.items()},
         }
         results.write_result(self.folder, self.facts)
+        if not self.interrupted:
+            (self.folder / cli.CHECKPOINT).unlink(missing_ok=True)
         parts = [f"{headline} on {self.dataset}" if self.stand_in else headline]
         if self.interrupted:
             unit = "steps" if hasattr(self.args, "steps") else "epochs"
             done, aim = self.facts.get(unit, 0), getattr(self.args, unit)
             parts.append(f"interrupted after {f'{done} of {aim} {unit}' if done < aim else 'its training'}")
+            if (self.folder / cli.CHECKPOINT).exists():
+                print(f"to go on: python {self.facts['script']}.py --resume {cli.relative(self.folder)}")
         parts += [baseline, f"{self.facts['parameters']:,} parameters"]
         if "seconds_training" in self.facts:
             parts.append(f"{self.facts['seconds_training']:.0f} s of training")
@@ -132,31 +156,6 @@ class Run:
         if self.args.show:
             plots.show(self.folder)
         return {**self.facts, "folder": self.folder}
-
-
-class _Recorder(keras.callbacks.Callback):
-    """Write a row of history.csv an epoch, time `fit`, and end it early after Ctrl-C, so that the script goes on."""
-
-    def __init__(self, run):
-        super().__init__()
-        self.run, self._context = run, contextlib.ExitStack()
-        self._batches = self._epochs = 0  # of the epoch at hand; whole ones
-
-    def on_train_begin(self, logs=None):
-        self._context.enter_context(self.run.training())
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._batches = batch + 1
-        self.model.stop_training |= self.run.interrupted
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.model.stop_training |= self.run.interrupted  # while it validated
-        self._epochs += self._batches == self.params["steps"]  # not one that was cut short
-        self.run.record(epoch=epoch + 1, steps=int(self.model.optimizer.iterations.numpy()), **logs)
-
-    def on_train_end(self, logs=None):
-        self.run.trained(epochs=self._epochs, steps=int(self.model.optimizer.iterations.numpy()))
-        self._context.close()
 
 
 def headline(test):

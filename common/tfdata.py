@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras.src.trainers import data_adapters
 
+first_epoch = 0  # of the training at hand: more where a run goes on
 KERAS_REPAIRED = "3.15"  # the release whose adapter `_Reshuffling` was written for; another one keeps its own
 
 
@@ -42,7 +43,7 @@ class _Reshuffling(data_adapters.ArrayDataAdapter):
 
         def permute(indices):
             seed, epoch = order
-            return np.random.default_rng((seed, max(0, epoch))).permutation(indices)
+            return np.random.default_rng((seed, first_epoch + max(0, epoch))).permutation(indices)
 
         def reshuffle(indices):  # Keras asks for it once, while it writes the dataset's graph
             return tf.ensure_shape(tf.numpy_function(permute, [indices], indices.dtype), indices.shape)

@@ -1,6 +1,7 @@
 """What the tests share: no network, no data but the bundled digits, a CPU in two halves, a folder for every run."""
 
 import os
+import signal
 import types
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def sketch(monkeypatch, request):
     """Compose pictures without rendering them, which takes most of a short run's time."""
     if "rendered" not in request.keywords:
         monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: path.write_bytes(b"composed"))
+
+
+@pytest.fixture(autouse=True)
+def terminal():
+    """Take Ctrl-C as in a terminal; a shell's background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ def test_the_defaults_are_the_scripts():
         ({}, "data seed out show"),
         ({"images": False}, "seed out show"),
         ({"steps": 501, "batch_size": 50, "images": False}, "steps batch_size seed device out show"),
-        ({"epochs": 5}, "epochs data limit seed device out show"),
-        ({"epochs": 5, "optimizer": "sgd"}, "epochs optimizer learning_rate data limit seed device out show"),
+        ({"epochs": 5}, "epochs data limit resume seed device out show"),
+        ({"epochs": 5, "optimizer": "sgd"}, "epochs optimizer learning_rate data limit resume seed device out show"),
     ],
 )
 def test_a_flag_of_training_is_there_only_if_its_default_is_given(defaults, expected):

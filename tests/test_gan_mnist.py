@@ -199,7 +199,9 @@ def test_a_run_leaves_networks_pictures_and_judgement(trained):
         "training_curves.png", "training.gif", "history.csv", "result.json",
     }  # fmt: skip
     steps = [f"{step:07d}" for step in range(0, 13, 2)]
-    assert sorted(path.stem for path in (folder / "snapshots").iterdir()) == [f"step_{step}" for step in steps]
+    assert sorted(path.name for path in (folder / "snapshots").iterdir()) == [
+        "frames.npz", *(f"step_{step}.png" for step in steps)
+    ]  # fmt: skip
     with Image.open(folder / "training.gif") as gif:
         assert gif.n_frames == 7
     with (folder / "history.csv").open() as file:

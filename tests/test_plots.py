@@ -26,7 +26,7 @@ def digits():
 def figure(monkeypatch):
     """A list that gets each figure in place of a file."""
     figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, dpi: figures.append(figure))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, dpi: figures.append(figure) or path.touch())
     return figures
 
 

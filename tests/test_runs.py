@@ -16,14 +16,6 @@ from tensorflow import keras
 not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="written for the signals of POSIX")
 
 
-@pytest.fixture(autouse=True)
-def python_handles_ctrl_c():
-    """As in a terminal; a shell's background job ignores Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture(scope="module")
 def digits():
     return mnist.load_mnist("digits", limit=100)
@@ -135,34 +127,37 @@ def test_the_headline_is_the_accuracy_or_without_one_the_loss():
 # Ctrl-C
 
 
-def press_ctrl_c(times=1):
+def press_ctrl_c(times=1, number=signal.SIGINT):
     for _ in range(times):
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
 
 
 class PressCtrlC(keras.callbacks.Callback):
     """Press it in the fourth update of the second epoch."""
 
-    def __init__(self, times=1):
+    def __init__(self, *times):
         super().__init__()
         self.times = times
 
     def on_train_batch_begin(self, batch, logs=None):
         if self.model.optimizer.iterations == 12:
-            press_ctrl_c(self.times)
+            press_ctrl_c(*self.times)
 
 
 @not_on_windows
-def test_ctrl_c_ends_fit_after_the_update_and_keeps_the_run(run, fit, capsys):
-    before = signal.getsignal(signal.SIGINT)
-    model = fit(run, [PressCtrlC()])
+@pytest.mark.parametrize(("name", "called"), [("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGHUP")])
+def test_ctrl_c_and_the_like_end_fit_after_the_update_and_keep_the_run(name, called, run, fit, capsys):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    model = fit(run, [PressCtrlC(1, number)])
+    assert f"{called}: stopping soon and keeping what was learned" in capsys.readouterr().out
     assert (written(run)["status"], written(run)["steps"]) == ("interrupted", 13)  # also if it is killed from here on
     result = run.finish("Test accuracy: 12.0%", "baseline 50%", model)
     assert (result["status"], result["epochs"], result["steps"]) == ("interrupted", 1, 13)
     assert written(run)["status"] == "interrupted"
     assert [row["steps"] for row in history(run)] == ["9", "13"]  # a whole epoch, and what there was of the next
     assert "| interrupted after 1 of 2 epochs |" in capsys.readouterr().out
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
 
 
 @not_on_windows
@@ -188,7 +183,7 @@ def test_ctrl_c_keeps_the_run_when_the_reader_of_its_pipe_dies_too(run, fit, mon
 @not_on_windows
 def test_a_second_ctrl_c_stops_fit_at_once(run, fit):
     with pytest.raises(KeyboardInterrupt):
-        fit(run, [PressCtrlC(times=2)])
+        fit(run, [PressCtrlC(2)])
 
 
 def test_fit_works_in_a_thread_where_signals_cannot_be_caught(run, fit):

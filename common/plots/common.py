@@ -6,7 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
-from common import cli
+from common import cli, files
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,12 +29,12 @@ def optional(path):
 
 
 def picture(draw):
-    """Let `draw(path, ...)` fail in one line."""
+    """Let `draw(path, ...)` fail in one line, and leave a whole picture or none."""
 
     @functools.wraps(draw)
     def guarded(path, *args, **kwargs):
-        with optional(path):
-            draw(Path(path), *args, **kwargs)
+        with optional(path), files.whole(Path(path)) as partial:
+            draw(partial, *args, **kwargs)
 
     return guarded
 

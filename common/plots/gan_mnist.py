@@ -3,6 +3,7 @@
 Pixels are (count, 28, 28, 1), uint8 from 0 to 255.
 """
 
+from common import files
 from common.plots.common import GREYS, picture
 
 import numpy as np
@@ -42,7 +43,8 @@ def grid(path, pixels, title, columns=8):
 class Snapshots(keras.callbacks.Callback):
     """Paint the same noise (count, latent_dim) whenever an epoch ends.
 
-    `steps` are the steps at which that was, `frames` what it gave: pixels and a title.
+    `steps` are the steps at which that was, `frames` what it gave: pixels and a title. A training that goes on finds
+    those of before in the folder.
     """
 
     def __init__(self, noise, folder):
@@ -51,14 +53,26 @@ class Snapshots(keras.callbacks.Callback):
         self.steps, self.frames = [], []
 
     def on_train_begin(self, logs=None):
-        self.folder.mkdir()
-        self.on_epoch_end(0)
+        self.folder.mkdir(exist_ok=True)
+        now = int(self.model.optimizer.iterations.numpy())
+        if (self.folder / "frames.npz").exists():
+            with np.load(self.folder / "frames.npz") as saved:
+                for step, pixels in zip(saved["steps"], saved["pixels"], strict=True):
+                    if step <= now:
+                        self._add(int(step), pixels)
+        if now not in self.steps:
+            self.on_epoch_end(0)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.steps.append(int(self.model.optimizer.iterations.numpy()))
         pixels = as_pixels(self.model.generator.predict(self.noise, verbose=0))
-        self.frames.append((pixels, f"step {self.steps[-1]:,}"))
+        self._add(int(self.model.optimizer.iterations.numpy()), pixels)
+        with files.whole(self.folder / "frames.npz") as path:
+            np.savez_compressed(path, steps=self.steps, pixels=[pixels for pixels, _ in self.frames])
         grid(self.folder / f"step_{self.steps[-1]:07d}.png", *self.frames[-1])
+
+    def _add(self, step, pixels):
+        self.steps.append(step)
+        self.frames.append((pixels, f"step {step:,}"))
 
 
 @picture
