@@ -1,5 +1,6 @@
 """A script's folder and its result.json, how a script ends, and a saved model read back."""
 
+import _thread
 import atexit
 import contextlib
 import json
@@ -8,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import zipfile
 from pathlib import Path
 
@@ -97,6 +99,7 @@ def close_all(status):
 
 def launch(main):
     """Run `main()` and exit: 0, 2 after a UserError in one line, 130 after Ctrl-C. A bug keeps its traceback."""
+    before, sys.unraisablehook = sys.unraisablehook, _not_lost
     try:
         with files.stop_calls(signal.default_int_handler):  # which raises KeyboardInterrupt
             result = main()
@@ -111,7 +114,17 @@ def launch(main):
     except Exception:
         close_all("failed")
         raise
+    finally:
+        sys.unraisablehook = before
     sys.exit(130 if result.get("status") == "interrupted" else 0)
+
+
+def _not_lost(unraisable):
+    """Let a Ctrl-C that came while an object was being cleaned up, where Python ignores exceptions, come again."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        threading.Timer(0.01, _thread.interrupt_main).start()  # at once would be in here, and ignored as well
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def load_model(path, what, fits):

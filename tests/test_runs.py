@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 from common import cli, mnist, results, runs
 
@@ -13,6 +14,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+PATIENCE = 60  # seconds on a busy machine
 not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="written for the signals of POSIX")
 
 
@@ -264,6 +266,23 @@ def test_a_persons_mistake_is_one_line_and_exit_code_2(capsys):
         results.launch(main)
     assert caught.value.code == 2
     assert capsys.readouterr() == ("", "error: the file is not there\n")
+
+
+@not_on_windows
+def test_ctrl_c_is_not_lost_while_an_object_is_cleaned_up():
+    class Slow:
+        def __del__(self):
+            press_ctrl_c()
+
+    def main():
+        Slow()
+        for _ in range(10 * PATIENCE):
+            time.sleep(0.1)
+        pytest.fail("it went on")
+
+    with pytest.raises(SystemExit) as caught:
+        results.launch(main)
+    assert caught.value.code == 130
 
 
 def test_a_bug_keeps_its_traceback():
