@@ -29,7 +29,7 @@ SHORT = {  # a few seconds of each script that trains
     "gan_mnist": ["--data", "digits", "--limit", "200", "--steps", "4", "--latent-dim", "4"],
 }
 REPLICATED = ("mlp_mnist", "cnn_mnist", "rnn_mnist", "fast_mnist")
-OTHERS = {"mnist_sampler": ["--data", "digits"], "paint_digits": ["nowhere.keras"]}
+OTHERS = {"mnist_sampler": ["--data", "digits"], "paint_digits": ["nowhere.keras"], "read_digit": ["nowhere.png"]}
 PATIENCE = 240  # seconds for a process on a busy machine
 SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--out", "--show"]
 NETWORK = {name: "generator" if name == "gan_mnist" else "model" for name in SHORT}  # the file it is saved in
