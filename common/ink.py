@@ -12,6 +12,7 @@ VIEW = 256  # pixels: longest side of what is searched for ink, so that a large 
 ENLARGED = 8  # times, at most, that a small picture is enlarged
 PAPER = 48  # pixels: longest side of the same where the colour of the paper is estimated
 STROKE = VIEW // 4 + 1  # pixels: wider than any stroke
+TABLE = 0.2  # difference of the border's colour from the middle's where the paper lies on a table
 BLUR = 1.0  # pixels: standard deviation of the Gaussian against the noise of a camera
 CORE = 0.3  # of the ink's full amount: the rest may be the faint lines of ruled paper
 FAINTEST = 0.04  # difference from the paper, as a fraction of its brightness, that may be ink
@@ -72,7 +73,7 @@ def cut_out(image):
 
 
 def _search(away):
-    """Return what `cut_out` does, from the colours that `_away` returns; the boxes are in pixels of the view."""
+    """Return what `cut_out` does, from what `_away` returns; the boxes are in pixels of the view."""
     distance = np.linalg.norm(away, axis=-1)
     clear = max(FAINTEST, np.median(distance) + CLEAR * _noise(distance), CORE * np.percentile(distance, 99.9))
     inked = _inside(distance > clear) > 0
@@ -82,8 +83,11 @@ def _search(away):
     amount = away @ (colour / max(np.linalg.norm(colour), 1e-6))  # (height, width), of dark ink or of light
     faintest, full = max(FAINTEST, CLEAR * _noise(amount)), np.percentile(amount[inked], 85)
     labels = _inside(amount > max(CORE * full, faintest))  # the faint lines of ruled paper stay below
+    found = _together(labels)
+    if np.isin(labels, [number for *_, numbers in found for number in numbers]).sum() < (labels > 0).sum() / 2:
+        return [], []  # texture: most of it is too small for a digit
     amounts, boxes = [], []
-    for left, top, right, bottom, numbers in _together(labels):
+    for left, top, right, bottom, numbers in found:
         edge = max(1, round(0.05 * (bottom - top)))  # pixels around the strokes that are partly ink
         x, y = max(0, left - edge), max(0, top - edge)
         window = slice(y, bottom + edge), slice(x, right + edge)
@@ -111,10 +115,7 @@ def _inside(mask):
 
 
 def _together(labels):
-    """Return [left, top, right, bottom, numbers] of each digit, from left to right, without specks.
-
-    Pieces go together where one is above the other, as in a 5, or where there is hardly a gap.
-    """
+    """Return [left, top, right, bottom, numbers] of each digit, from left to right; a 5 may have two pieces."""
     places = [(number, *place) for number, place in enumerate(ndimage.find_objects(labels), 1) if place]
     found = [(columns.start, rows.start, columns.stop, rows.stop, [number]) for number, rows, columns in places]
     tallest = max((bottom - top for _, top, _, bottom, _ in found), default=0)
@@ -147,8 +148,8 @@ def _away(view):
     view = ndimage.gaussian_filter(view, (BLUR, BLUR, 0))
     darkest, brightest = _paper(view)
     away = view - np.clip(view, darkest, brightest)
-    # The median takes the wrong side of a shadow's edge for the paper where ink is near. An opening (a closing, for
-    # dark ink) keeps such edges, but takes the inside of an 0 for ink: what both find is ink.
+    # Near ink, the median takes the wrong side of a shadow's edge for the paper. An opening (for dark ink, a closing)
+    # keeps such edges, but takes the inside of a loop for ink. What both find is ink.
     away = np.clip(away, view - ndimage.grey_closing(view, (STROKE, STROKE, 1)),
                    view - ndimage.grey_opening(view, (STROKE, STROKE, 1)))  # fmt: skip
     return away / np.maximum(brightest.mean(axis=-1, keepdims=True), 0.25)
@@ -157,17 +158,18 @@ def _away(view):
 def _paper(view):
     """Return the darkest and the brightest colour of the paper around each pixel, each (height, width, channels).
 
-    The median along the rows, then along the columns, keeps the straight edge of a shadow. Its window is as long as the
-    view: in each row and column, less than half of it is ink.
+    The median along the rows, then along the columns, keeps the straight edge of a shadow.
     """
     height, width, _ = view.shape
     shrink = PAPER / max(height, width)
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
     paper = np.stack([resize(channel, size, Image.Resampling.BOX) for channel in np.moveaxis(view, -1, 0)])
+    border = np.concatenate([paper[:, 0], paper[:, -1], paper[:, :, 0], paper[:, :, -1]], axis=1)  # (channels, pixels)
+    table = np.abs(np.median(border, axis=1) - np.median(paper, axis=(1, 2))).max() > TABLE
     for axis in (2, 1):
         margin = [(PAPER // 2,) * 2 if axis == other else (0, 0) for other in range(3)]
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(paper, margin, mode="edge"), PAPER + 1, axis)
-        paper = np.median(windows, axis=-1)
+        wide = np.pad(paper, margin, mode="reflect" if table else "edge")
+        paper = np.median(np.lib.stride_tricks.sliding_window_view(wide, PAPER + 1, axis), axis=-1)
     around = ndimage.minimum_filter(paper, (1, 3, 3)), ndimage.maximum_filter(paper, (1, 3, 3))
     return [np.stack([resize(channel, (width, height), Image.Resampling.BILINEAR) for channel in extreme], axis=-1)
             for extreme in around]  # fmt: skip

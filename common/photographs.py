@@ -6,9 +6,8 @@ from common import cli
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
 
-CHECKED = 1000  # images
+CHECKED = 1000  # images, of each kind
 CONTRAST = 0.25  # least difference of ink and paper, in red, green or blue; 1 is black on white
 LARGE = 0.85  # fraction of the digits above 500 pixels that are made smaller: a large picture takes a second
 
@@ -18,6 +17,8 @@ def check(digits, find, ask, seed):
 
     `find(image)` returns the digits in a PIL image, (count, 28, 28) uint8, `ask(digits)` the probabilities.
     """
+    from sklearn.datasets import load_digits
+
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(digits.x_test))[:CHECKED]
     images, labels, bundled = digits.x_test[chosen], digits.y_test[chosen], load_digits()
@@ -25,10 +26,10 @@ def check(digits, find, ask, seed):
     print(f"{digits.name}, {len(images):,} test images, read directly: {direct:.1%}")
     photos = _read((photograph(image, rng) for image in images), labels, find, ask)
     _tell(f"The same as simulated photographs of {digits.name}", photos)
-    pages = 255 - np.pad(bundled.images, [(0, 0), (2, 2), (2, 2)]) * (255 / 16)  # (1797, 12, 12), black on white
+    pages = 255 - np.pad(bundled.images[:CHECKED], [(0, 0), (2, 2), (2, 2)]) * (255 / 16)  # (1000, 12, 12)
     enlarged = (Image.fromarray(np.uint8(page)).resize((240, 240), Image.Resampling.BICUBIC) for page in pages)
-    others = _read(enlarged, bundled.target, find, ask)
-    _tell(f"scikit-learn's {len(bundled.target):,} digits, enlarged from 8 x 8 pixels", others)
+    others = _read(enlarged, bundled.target[:CHECKED], find, ask)
+    _tell(f"{len(pages):,} of scikit-learn's digits, enlarged from 8 x 8 pixels", others)
     return {"dataset": digits.name, "direct_accuracy": direct, "photographs": photos, "bundled_digits": others}
 
 

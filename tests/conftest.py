@@ -7,7 +7,7 @@ from pathlib import Path
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the oracles are exact to 1e-5, which a GPU's rounding is not
 
-from common import device, download, mnist, results  # noqa: F401  device starts TensorFlow quietly
+from common import device, download, files, mnist, results  # noqa: F401  device starts TensorFlow quietly
 
 import numpy as np
 import pytest
@@ -42,10 +42,11 @@ def sketch(monkeypatch, request):
 
 @pytest.fixture(autouse=True)
 def terminal():
-    """Take Ctrl-C as in a terminal; a shell's background job ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Take Ctrl-C and the like as in a terminal; a background job may ignore them."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in files.STOP}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
