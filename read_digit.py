@@ -1,14 +1,15 @@
-"""Your own digits, read by a network that was trained before; it continues the lessons of the classifiers.
+"""Your own digits, read by a classifier that was trained in a lesson; this script continues those lessons.
 
-Idea      A network answers well only what looks like its training data. So the ink is found against the paper, cropped,
-          fitted into 20 x 20 pixels, and centred by its centre of mass in 28 x 28, white on black, as MNIST was made.
+Idea      A network answers well only what looks like its training data. So the ink is found against the paper,
+          which must fill the picture; it is cropped, fitted into 20 x 20 pixels, and centred by its centre of mass
+          in 28 x 28, white on black, as MNIST was made.
 Run       python read_digit.py photo.jpg drawing.png
           python read_digit.py --draw       a page in the browser to draw on
           python read_digit.py --check      how well it reads simulated photographs
-Expect    With the CNN of fast_mnist.py, --check --seed 1: 99.2 % of 1,000 simulated photographs of MNIST's test images, of
-          which it reads 99.6 % directly, and 94.4 % of 1,000 digits of scikit-learn's, 8 x 8 pixels from other hands.
+Expect    With the CNN of fast_mnist.py, --check --seed 1: 99.2 % of 1,000 simulated photographs of MNIST's test images,
+          of which it reads 99.6 % directly, and 94.4 % of 1,000 of scikit-learn's digits, 8 x 8 pixels by other hands.
 Try next  --draw                    What does the network see, and at which stroke does its answer change?
-          --model of an MLP         Does it mind a slant, or a digit that was put together from two?
+          --model of an MLP         Does it mind a slant, or one digit pasted together from halves of two?
           round(14 - mass) + 3      in as_mnist: what does a digit off the centre cost an MLP, and what a CNN?
 Source    The preparation is that of MNIST itself: LeCun, Cortes and Burges, "The MNIST database of handwritten digits".
 """
@@ -103,7 +104,7 @@ def ask(model, digits):
     """Return the probabilities (count, classes) that a model gives to digits (count, 28, 28) uint8."""
     pixels = digits.reshape(-1, *model.input_shape[1:]) / np.float32(255)  # (count, 784), (count, 28, 28) or + (1,)
     parts = np.array_split(pixels, range(500, len(pixels), 500))
-    return np.concatenate([model.predict_on_batch(part) for part in parts])  # at once, where predict takes 0.2 s
+    return np.concatenate([model.predict_on_batch(part) for part in parts])  # predict() has an overhead of 0.2 s
 
 
 def for_the_pad(model, image):
@@ -118,7 +119,7 @@ def for_the_pad(model, image):
 
 
 def is_classifier(pixels, classes):
-    """Return whether these shapes, as Keras gives them, are those of a classifier of digits."""
+    """Return whether these shapes, as Keras gives them, fit a classifier of digits."""
     return pixels in ((None, 784), (None, 28, 28), (None, 28, 28, 1)) and len(classes) == 2 and classes[1] >= 10
 
 
@@ -126,10 +127,11 @@ def newest_model():
     """Return the model of the newest finished run of LESSONS, and the name of the data that it was trained on."""
     runs = [path for lesson in LESSONS for path in results.RUNS_DIR.glob(f"{lesson}/*/result.json")]
     for path in sorted(runs, key=lambda path: path.stat().st_mtime, reverse=True):
-        facts = json.loads(path.read_text() or "{}")
-        if facts.get("status") == "finished":
-            return path.with_name("model.keras"), facts["dataset"]
-    raise cli.UserError("no finished run of a classifier in runs/: python fast_mnist.py trains one in a minute")
+        facts, model = json.loads(path.read_text()), path.with_name("model.keras")
+        if facts["status"] == "finished" and model.exists():
+            return model, facts["dataset"]
+    raise cli.UserError("no finished run of a classifier in runs/: python fast_mnist.py trains one in a minute; "
+                        "of a run that was stopped, name the network with --model")  # fmt: skip
 
 
 def parse(argv):
@@ -139,7 +141,7 @@ def parse(argv):
     parser.add_argument("--model", metavar="FILE", help="a saved classifier (default: the newest run's)")
     parser.add_argument("--draw", action="store_true", help="draw in the browser, and see it read")
     parser.add_argument("--port", type=cli.number(int, at_least=0, below=65536), default=PORT, metavar="N",
-                        help="of the page to draw on; 0 takes any free one (default %(default)s)")
+                        help="port of the page to draw on; 0 takes any free one (default %(default)s)")
     parser.add_argument("--check", action="store_true", help="measure it on simulated photographs of the test images")
     args = parser.parse_args(argv)
     if (args.pictures != []) + args.check + args.draw != 1:

@@ -25,7 +25,7 @@ EIGHT = np.ones((3, 3))  # pixels that touch by a corner are one piece
 def open_picture(path):
     """Return the picture in a file, turned as its camera was held, the first one of an animation.
 
-    Raises cli.UserError where there is none, or one of more pixels than Pillow takes for harmless.
+    Raises cli.UserError where there is none, or one of more pixels than Pillow accepts.
     """
     try:
         with warnings.catch_warnings(), Image.open(path) as image:
@@ -34,6 +34,8 @@ def open_picture(path):
             return ImageOps.exif_transpose(image)
     except FileNotFoundError:
         reason = "not there"
+    except Image.DecompressionBombError:
+        reason = f"too large; at most {2 * Image.MAX_IMAGE_PIXELS:,} pixels are read"
     except Image.UnidentifiedImageError:
         reason = "not a picture that Pillow knows, such as PNG, JPEG, WebP or BMP"
     except Exception as error:  # a damaged file raises whatever its decoder stumbles over
@@ -42,7 +44,7 @@ def open_picture(path):
 
 
 def plain(image):
-    """Return a picture as RGB, as RGBa (colours times opacity: these four need no background), or as grey F."""
+    """Return a picture as RGB, as RGBa (colours times opacity, so that no background is needed), or as grey F."""
     if image.mode[0] in "IF":  # 16 bits and more, which convert("L") would clip
         grey = np.asarray(image).astype(np.float32)
         grey -= grey.min()
@@ -53,7 +55,7 @@ def plain(image):
 def cut_out(image):
     """Return the digits in a PIL image from left to right: the amount of ink of each, and where they are.
 
-    An amount is float (height, width) in [0, 1] in whatever size, as small as its ink; the boxes are float (count, 4)
+    An amount is float (height, width) in [0, 1] of whatever size, cropped to its ink; the boxes are float (count, 4)
     in pixels of the image: left, upper, right, lower. Raises cli.UserError where there is none.
     """
     image = plain(image)
@@ -62,7 +64,7 @@ def cut_out(image):
         view, scale = _look(image, part.tolist())
         amounts, boxes = _search(_away(view))
         if not 0 < len(boxes) <= MOST:
-            raise cli.UserError("no digit found; it takes strokes that stand out against plain or ruled paper")
+            raise cli.UserError("no digit found; the strokes must stand out against plain or ruled paper")
         margin = (boxes[:, 3] - boxes[:, 1]).max() / 2
         closer = np.concatenate([boxes[:, :2].min(axis=0) - margin, boxes[:, 2:].max(axis=0) + margin])
         boxes, closer = (np.clip(box / scale + part[[0, 1, 0, 1]], 0, image.size * 2) for box in (boxes, closer))
@@ -105,7 +107,7 @@ def _noise(values):
 
 
 def _inside(mask):
-    """Return a mask's pieces, numbered, without those at the edge (a table), unless they are all: a tight crop."""
+    """Return a mask's pieces, numbered, without those at the edge (a table) unless all others are specks."""
     labels, count = ndimage.label(mask, EIGHT)
     heights = np.array([0, *(rows.stop - rows.start for rows, _ in ndimage.find_objects(labels))])
     outside = np.isin(np.arange(count + 1), np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
@@ -144,7 +146,7 @@ def _look(image, box):
 
 
 def _away(view):
-    """Return how far each pixel's colour is from the paper's, (height, width, channels), by the paper's brightness."""
+    """Return how far each pixel's colour is from the paper's, (height, width, channels), over its brightness."""
     view = ndimage.gaussian_filter(view, (BLUR, BLUR, 0))
     darkest, brightest = _paper(view)
     away = view - np.clip(view, darkest, brightest)
@@ -156,11 +158,8 @@ def _away(view):
 
 
 def _paper(view):
-    """Return the darkest and the brightest colour of the paper around each pixel, each (height, width, channels).
-
-    The median along the rows, then along the columns, keeps the straight edge of a shadow.
-    """
-    height, width, _ = view.shape
+    """Return the darkest and the brightest colour of the paper around each pixel, each (height, width, channels)."""
+    height, width, _ = view.shape  # the median along the rows, then along the columns, keeps a shadow's straight edge
     shrink = PAPER / max(height, width)
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
     paper = np.stack([resize(channel, size, Image.Resampling.BOX) for channel in np.moveaxis(view, -1, 0)])

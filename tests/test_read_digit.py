@@ -173,7 +173,7 @@ def test_what_is_no_picture_is_one_line_each(tmp_path, monkeypatch):
             read_digit.main([str(tmp_path / name), "--model", "unused"])
         assert str(caught.value).startswith(str(tmp_path / name))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(cli.UserError, match=r"whole.png: .*decompression bomb"):
+    with pytest.raises(cli.UserError, match=r"whole.png: too large; at most 2,000 pixels are read"):
         read_digit.read_picture(tmp_path / "whole.png")
     assert not results.RUNS_DIR.exists()
 

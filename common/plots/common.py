@@ -4,6 +4,7 @@ import contextlib
 import functools
 import logging
 import sys
+import warnings
 from pathlib import Path
 
 from common import cli, files
@@ -15,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no notice about the font cache on the first run
+warnings.filterwarnings("ignore", "Glyph")  # a file's name in a title may have letters that the font lacks
 
 GREYS = {"cmap": "gray", "vmin": 0, "vmax": 255}
 
