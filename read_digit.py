@@ -72,18 +72,23 @@ def read_picture(path):
     """Return the PIL image in a file, its digits in MNIST's form (count, 28, 28) uint8, and their boxes (count, 4)."""
     image = ink.open_picture(path)
     try:
-        amounts, boxes = ink.cut_out(image)
+        return image, *find(image)
     except cli.UserError as error:
         raise cli.UserError(f"{path}: {error}") from None
-    return image, np.stack([as_mnist(amount) for amount in amounts]), boxes
 
 
-def find_digits(image):
-    """Return the digits in a PIL image as MNIST has them, (count, 28, 28) uint8, from left to right.
+def find(image):
+    """Return the digits in a PIL image in MNIST's form, (count, 28, 28) uint8, from left to right, and their boxes.
 
     Raises cli.UserError where there is none.
     """
-    return np.stack([as_mnist(amount) for amount in ink.cut_out(image)[0]])
+    amounts, boxes = ink.cut_out(image)
+    return np.stack([as_mnist(amount) for amount in amounts]), boxes
+
+
+def find_digits(image):
+    """Return the digits of `find` alone."""
+    return find(image)[0]
 
 
 def as_mnist(amount):

@@ -31,10 +31,9 @@ def stop_calls(handler):
 
     Does nothing in a thread, where Python takes no signals.
     """
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.getsignal(number) for number in STOP}
-    taken = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
+    before = {number: signal.getsignal(number) for number in STOP}
+    in_main = threading.current_thread() is threading.main_thread()
+    taken = {number: old for number, old in before.items() if in_main and old not in (signal.SIG_IGN, None)}
     for number in taken:
         signal.signal(number, handler)
     try:

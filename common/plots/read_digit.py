@@ -17,18 +17,19 @@ def what_it_sees(path, names, pictures, answers):
     `names` are the pictures' files, `pictures` their (image, digits (count, 28, 28), boxes (count, 4)), `answers` the
     probabilities (count, classes) of each one's digits.
     """
-    rows = [(name, picture[0], *digit) for name, picture, answer in zip(names, pictures, answers, strict=True)
-            for digit in zip(*picture[1:], answer, strict=True)]  # fmt: skip
+    rows = []
+    for name, (image, digits, boxes), probabilities in zip(names, pictures, answers, strict=True):
+        given = ink.plain(image)  # once for all its digits: a large picture takes a moment
+        given.thumbnail((600, 600))
+        given = np.asarray(given.convert("RGBA") if given.mode == "RGBa" else given)
+        rows += [(name, image.size, given, *digit) for digit in zip(digits, boxes, probabilities, strict=True)]
     shown = rows[:MOST_SHOWN]
     figure = Figure(figsize=(9, 0.5 + 2.3 * len(shown)), layout="constrained")
     more = f" (the first {len(shown)} of {len(rows)})" if len(rows) > len(shown) else ""
     figure.suptitle(f"What was given, what the network sees, what it answers{more}", fontsize=11)
-    for axes, (name, image, digit, box, probabilities) in zip(figure.subplots(len(shown), 3, squeeze=False), shown,
-                                                              strict=True):
-        given = ink.plain(image)
-        given.thumbnail((600, 600))
-        given = np.asarray(given.convert("RGBA") if given.mode == "RGBa" else given)
-        axes[0].imshow(given, cmap="gray", extent=(0, image.width, image.height, 0))
+    for axes, row in zip(figure.subplots(len(shown), 3, squeeze=False), shown, strict=True):
+        name, (width, height), given, digit, box, probabilities = row
+        axes[0].imshow(given, cmap="gray", extent=(0, width, height, 0))
         axes[0].add_patch(Rectangle(box[:2], *(box[2:] - box[:2]), fill=False, edgecolor="tab:orange", linewidth=2))
         axes[0].set_title(str(name)[-40:], fontsize=9)
         axes[0].set(xticks=[], yticks=[], facecolor="lightgrey")  # behind what is transparent
