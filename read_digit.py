@@ -14,6 +14,7 @@ Try next  --draw                    What does the network see, and at which stro
 Source    The preparation is that of MNIST itself: LeCun, Cortes and Burges, "The MNIST database of handwritten digits".
 """
 
+import contextlib
 import json
 
 from common import cli, device, ink, mnist, pad, photographs, results  # noqa: F401  device starts TensorFlow quietly
@@ -132,9 +133,11 @@ def newest_model():
     """Return the model of the newest finished run of LESSONS, and the name of the data that it was trained on."""
     runs = [path for lesson in LESSONS for path in results.RUNS_DIR.glob(f"{lesson}/*/result.json")]
     for path in sorted(runs, key=lambda path: path.stat().st_mtime, reverse=True):
-        facts, model = json.loads(path.read_text()), path.with_name("model.keras")
-        if facts["status"] == "finished" and model.exists():
-            return model, facts["dataset"]
+        model = path.with_name("model.keras")
+        with contextlib.suppress(ValueError, KeyError):  # of a run that was killed as it began
+            facts = json.loads(path.read_text())
+            if facts["status"] == "finished" and model.exists():
+                return model, facts["dataset"]
     raise cli.UserError("no finished run of a classifier in runs/: python fast_mnist.py trains one in a minute; "
                         "of a run that was stopped, name the network with --model")  # fmt: skip
 

@@ -77,7 +77,12 @@ def reopen(script, run, dataset):
 def _held(folder):
     """Lock the folder until this process ends, in whatever way, so that no other one resumes it meanwhile."""
     if fcntl:
-        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # a network disk that knows no locks
+            pass
     _folders.append(folder)
     return folder
 

@@ -201,6 +201,8 @@ def trained(classifier):
         results.write_result(folder, {"status": status, "dataset": "my digits"})
         os.utime(folder / "result.json", (age, age))
     classifier.save(folders[0] / "model.keras")
+    (results.RUNS_DIR / "mlp_mnist" / "2").mkdir()
+    (results.RUNS_DIR / "mlp_mnist" / "2" / "result.json").touch()  # killed as it began
     return folders[0]
 
 

@@ -54,6 +54,15 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_names_out(tmp_path, mo
         results.new_folder("script", str(tmp_path / "locked"))
 
 
+@pytest.mark.skipif(results.fcntl is None, reason="Windows has no such lock")
+def test_a_disk_that_knows_no_locks_keeps_its_runs(monkeypatch):
+    def refuse(*args):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(results.fcntl, "flock", refuse)
+    assert (results.new_folder("script") / "result.json").exists()
+
+
 def test_a_folder_that_is_not_kept_goes_when_the_process_ends(tmp_path):
     code = "from common import results; print(results.new_folder('script', 'unused', keep=False))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,
