@@ -1,60 +1,85 @@
-"""Read the arrays of a data set: from an .npz file, a folder with four IDX files, or scikit-learn's bundled digits."""
+"""Read the arrays in one file: .npz, IDX, or CSV; and scikit-learn's bundled digits."""
 
 import gzip
 import math
+import stat
+import zipfile
 import zlib
 
 import numpy as np
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+LARGEST = 2**30  # bytes of a file, and of what is packed in it; EMNIST's largest set has 640 MB
 
 
-def read_npz(path):
-    """Return the four arrays in an .npz file by their keys. Pickled objects are refused unread.
+def size(path):
+    """Return the bytes of a file. Raises ValueError where it is a pipe or a device, or too large."""
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise ValueError(f"{path.name} is neither a file nor a folder")
+    if facts.st_size > LARGEST:
+        raise ValueError(f"{path.name} has more than {LARGEST >> 20} MB")
+    return facts.st_size
+
+
+def load_npz(path):
+    """Return the arrays in an .npz file by their names. Pickled objects are refused unread.
 
     Raises ValueError for a damaged or foreign file.
     """
+    if not size(path) or not zipfile.is_zipfile(path):
+        raise ValueError("not an .npz file, or a damaged one; IDX and CSV files have their usual names")
     try:
+        with zipfile.ZipFile(path) as file:
+            if sum(entry.file_size for entry in file.infolist()) > LARGEST:
+                raise MemoryError
         with np.load(path, allow_pickle=False) as npz:
-            arrays = {key: np.asarray(npz[key]) for key in KEYS if key in npz}
+            return {key: np.asarray(npz[key]) for key in npz.files}
+    except MemoryError:
+        raise ValueError(f"holds more than {LARGEST >> 20} MB") from None
     except Exception as error:  # zipfile, zlib and NumPy raise a dozen types for a damaged or foreign file
         if "Object arrays" in str(error):
             raise ValueError("holds pickled Python objects, which can run code when opened; refused unread") from None
-        why = "" if "pickle" in str(error) else f" ({error})"  # NumPy suspects a pickle in whatever it does not know
-        raise ValueError(f"not an .npz file, or a damaged one{why}; IDX files are given by their folder") from None
-    if len(arrays) < len(KEYS):
-        raise ValueError(f"holds the arrays {sorted(arrays)}, expected {list(KEYS)}")
-    return arrays
+        raise ValueError(f"a damaged .npz file ({error})") from None
 
 
-def read_folder(folder):
-    """Return the four arrays in a folder of IDX files, plain or .gz, spelled with -idx or .idx.
-
-    Raises ValueError where one is missing or damaged.
-    """
-    found = {}
-    for stem in IDX_FILES:
-        spellings = [name + zipped for name in (stem, stem.replace("-idx", ".idx")) for zipped in ("", ".gz")]
-        found[stem] = next((folder / spelling for spelling in spellings if (folder / spelling).exists()), None)
-    missing = [stem for stem, path in found.items() if path is None]
-    if missing:
-        raise ValueError(f"lacks {', '.join(missing)} (plain or .gz); a data folder holds mnist.npz or all four")
-    return dict(zip(KEYS, map(_read_idx, found.values()), strict=True))
-
-
-def _read_idx(path):
-    """Return an IDX file as a uint8 array. In it: two zeros, 8 for uint8, number of axes, lengths, bytes."""
+def read_idx(path):
+    """Return an IDX file as an array. In it: two zeros, type, number of axes, lengths, numbers."""
+    size(path)
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"  # whatever its name says
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            content = file.read()
-    except (OSError, EOFError, zlib.error) as error:
+        with (gzip.open if zipped else open)(path, "rb") as file:
+            *zeros, kind, axes = file.read(4).ljust(4, b"\1")
+            if any(zeros) or kind not in IDX_TYPES or axes > 4:
+                raise ValueError(f"{path.name} is not an IDX file; get it anew")
+            shape = [int.from_bytes(file.read(4)) for _ in range(axes)]
+            expected = math.prod(shape) * np.dtype(IDX_TYPES[kind]).itemsize
+            if expected > LARGEST:
+                raise ValueError(f"{path.name} holds more than {LARGEST >> 20} MB")
+            content = file.read(expected + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path.name} is damaged ({error}); get it anew") from None
-    axes = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
-    shape = [int.from_bytes(content[4 * axis : 4 * axis + 4]) for axis in range(1, axes + 1)]
-    if not axes or len(content) != 4 + 4 * axes + math.prod(shape):
-        raise ValueError(f"{path.name} is not an IDX file of bytes, or was cut short; get it anew")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    if len(content) != expected:
+        raise ValueError(f"{path.name} was cut short, or goes on after its {expected:,} bytes; get it anew")
+    return np.frombuffer(content, IDX_TYPES[kind]).reshape(shape)
+
+
+def read_csv(path):
+    """Return a CSV file as uint8 (count, 785): a label and 784 pixels a line; a first line may name the columns."""
+    size(path)
+    with path.open(encoding="utf-8", errors="replace") as file:
+        columns = file.readline(2**16).split(",")
+    if len(columns) != 785:
+        hint = "no labels" if len(columns) == 784 else "not a label and 784 pixels"
+        raise ValueError(f"{path.name} has {len(columns)} columns: {hint}; expected the label first, then 784 pixels")
+    try:
+        header = not columns[1].strip().isdecimal()
+        return np.loadtxt(path, np.uint8, delimiter=",", skiprows=int(header), ndmin=2)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None
 
 
 def bundled_digits():

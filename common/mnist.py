@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from common import cli, download, formats
+from common import archives, cli, download, formats
 
 import numpy as np
 
@@ -34,8 +34,8 @@ class Digits(NamedTuple):
 
     @property
     def num_classes(self):
-        """10, or more where the labels go beyond 9. Counting those at hand would go wrong on a handful of images."""
-        return max(10, 1 + int(self.y_train.max()), 1 + int(self.y_test.max()))
+        """How many classes the labels name, from 0 to the highest of them."""
+        return 1 + max(int(self.y_train.max()), int(self.y_test.max()))
 
     @property
     def baseline(self):
@@ -45,13 +45,14 @@ class Digits(NamedTuple):
     @property
     def facts(self):
         """What result.json says of the data."""
-        counts = {"train_images": len(self.x_train), "test_images": len(self.x_test)}
+        counts = {"train_images": len(self.x_train), "test_images": len(self.x_test), "classes": self.num_classes}
         return {"dataset": self.name, "data_origin": self.origin, **counts}
 
     @property
     def about(self):
         """What the first line of a run says of the data."""
-        return f"{len(self.x_train):,} training and {len(self.x_test):,} test images from {self.origin}"
+        classes = "" if self.num_classes == 10 else f" of {self.num_classes} classes"
+        return f"{len(self.x_train):,} training and {len(self.x_test):,} test images{classes} from {self.origin}"
 
 
 def load_mnist(source=None, limit=None):
@@ -97,53 +98,36 @@ def _scaled(images, shape):
 
 
 def read(path):
-    """Return the data set in an .npz file, or in a folder that holds mnist.npz or the four IDX files.
+    """Return the data set in a file or folder, in any of the forms that `archives.read` knows.
 
     Raises cli.UserError, naming the file and what is wrong with it. Pickled objects are refused unread.
     """
     try:
         path.stat()
-        if path.is_dir() and (path / "mnist.npz").exists():
-            path = path / "mnist.npz"
-        arrays = formats.read_folder(path) if path.is_dir() else formats.read_npz(path)
-        _check(arrays)
+        arrays, name = archives.read(path)
     except (OSError, ValueError) as error:
         raise cli.UserError(f"{cli.relative(path)}: {getattr(error, 'strerror', None) or error}") from None
-    return Digits(**arrays, name=_name(arrays, path), origin=cli.relative(path))
+    if all(hashlib.sha256(np.ascontiguousarray(arrays[key])).hexdigest() == MNIST_SHA256[key] for key in arrays):
+        name = "MNIST"
+    elif name.lower() == "mnist":
+        name += " (not the original)"
+    packed = path / "mnist.npz"
+    return Digits(**arrays, name=name, origin=cli.relative(packed if os.path.exists(packed) else path))
 
 
 def _pack(folder):
     """Return the path of mnist.npz in a folder of downloaded files; of a mirror's four IDX files it is made."""
     packed = folder / "mnist.npz"
     if not packed.exists():
-        np.savez_compressed(packed, **formats.read_folder(folder))
+        np.savez_compressed(packed, **archives.read(folder)[0])
     return packed
-
-
-def _check(arrays):
-    for part in ("train", "test"):
-        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if x.dtype != np.uint8 or x.ndim != 3 or x.shape[1:] != (28, 28):
-            raise ValueError(f"x_{part} is {x.dtype} {x.shape}, expected uint8 (count, 28, 28)")
-        if not np.issubdtype(y.dtype, np.integer) or y.shape != (len(x),) or not len(x):
-            raise ValueError(f"y_{part} is {y.dtype} {y.shape}, expected one whole number for each of {len(x)} images")
-        if y.min() < 0 or y.max() > 255:
-            raise ValueError(f"y_{part} holds labels from {y.min()} to {y.max()}, expected 0 to 255 at most")
-        arrays[f"y_{part}"] = y.astype(np.uint8)
-
-
-def _name(arrays, path):
-    if all(hashlib.sha256(np.ascontiguousarray(arrays[key])).hexdigest() == MNIST_SHA256[key] for key in arrays):
-        return "MNIST"
-    path = path.resolve()
-    name = path.name if path.is_dir() else path.stem
-    return f"{name} (not the original)" if name.lower() == "mnist" else name
 
 
 def _search(stand_in_allowed):
     cache = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"), "datasets", "mnist.npz")
     tried = []
-    if any(DATA_DIR.glob("mnist.npz")) or any(DATA_DIR.glob("*-ubyte*")):
+    packed = DATA_DIR / "mnist.npz"
+    if os.path.exists(packed) or archives.holds_mnist(DATA_DIR):
         digits = read(DATA_DIR)
         if digits.name == "MNIST" or stand_in_allowed:
             return digits
@@ -157,9 +141,9 @@ def _search(stand_in_allowed):
         tried.append(f"{cache}: not MNIST")
     except cli.UserError as error:
         tried.append(str(error))
-    if not (DATA_DIR / "mnist.npz").exists():
+    if not os.path.exists(packed):
         tried += download.fetch("MNIST", download.MNIST, DATA_DIR, _pack)
-        if (DATA_DIR / "mnist.npz").exists():
+        if os.path.exists(packed):
             return read(DATA_DIR)
     advice = (
         f"To get MNIST, fetch {download.OFFICIAL}mnist.npz on a machine that can and put it into {DATA_DIR}, "

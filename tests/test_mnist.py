@@ -53,8 +53,8 @@ def test_images_of_another_kind_are_refused_and_not_mangled(shape, dtype, reshap
     assert str(caught.value).endswith(f"{dtype} {shape}")
 
 
-@pytest.mark.parametrize(("y_train", "y_test", "expected"), [([3, 1], [2], 10), ([0, 25], [1], 26), ([1], [255], 256)])
-def test_there_are_ten_classes_or_as_many_as_the_labels_need(y_train, y_test, expected):
+@pytest.mark.parametrize(("y_train", "y_test", "expected"), [([0, 1], [1], 2), ([0, 25], [1], 26), ([1], [255], 256)])
+def test_there_are_as_many_classes_as_the_labels_name(y_train, y_test, expected):
     digits = mnist.Digits(None, np.array(y_train, np.uint8), None, np.array(y_test, np.uint8), "some", "here")
     assert digits.num_classes == expected
 
@@ -67,8 +67,11 @@ def test_the_baseline_always_answers_the_most_frequent_training_label():
 def test_result_and_first_line_say_where_the_data_are_from_and_how_many_they_are(arrays, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     digits = mnist.load_mnist(str(write_npz(tmp_path / "some.npz", arrays)))
-    assert digits.facts == {"dataset": "some", "data_origin": "some.npz", "train_images": 6, "test_images": 4}
+    counts = {"train_images": 6, "test_images": 4, "classes": 10}
+    assert digits.facts == {"dataset": "some", "data_origin": "some.npz", **counts}
     assert digits.about == "6 training and 4 test images from some.npz"
+    letters = digits._replace(y_test=digits.y_test + np.uint8(16))
+    assert letters.about == "6 training and 4 test images of 26 classes from some.npz"
     assert digits._replace(x_train=np.zeros((60000, 1))).about.startswith("60,000 training and 4 test")
 
 
@@ -95,33 +98,10 @@ def test_data_is_called_mnist_only_when_the_hashes_say_so(genuine, tmp_path):
     assert mnist.load_mnist(str(write_folder(tmp_path / "kuzushiji", forged))).name == "kuzushiji"
 
 
-def test_labels_of_any_whole_number_type_become_bytes(arrays, tmp_path):
-    letters = {**arrays, "y_train": np.arange(20, 26)}
-    digits = mnist.load_mnist(str(write_npz(tmp_path / "letters.npz", letters)))
-    np.testing.assert_array_equal(digits.y_train, letters["y_train"].astype(np.uint8), strict=True)
-    assert digits.num_classes == 26
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"x_train": np.zeros((6, 784), np.uint8)}, r"x_train is uint8 \(6, 784\), expected"),
-        ({"x_test": np.zeros((4, 32, 32), np.uint8)}, r"x_test is uint8 \(4, 32, 32\), expected"),
-        ({"x_train": np.zeros((6, 28, 28))}, "x_train is float64"),
-        ({"y_train": np.zeros(5, np.uint8)}, "expected one whole number for each of 6 images"),
-        ({"y_test": np.eye(4, 10, dtype=np.uint8)}, "expected one whole number for each of 4 images"),
-        ({"y_test": np.zeros(4)}, "y_test is float64"),
-        ({"y_train": np.arange(251, 257)}, "labels from 251 to 256"),
-        ({"y_train": np.arange(-1, 5)}, "labels from -1 to 4"),
-        ({"x_test": np.zeros((0, 28, 28), np.uint8), "y_test": np.zeros(0, np.uint8)}, "each of 0 images"),
-        ({"y_test": np.array([{}, 1, 2, 3], dtype=object)}, "pickled Python objects"),
-    ],
-)
-def test_other_arrays_are_refused_by_what_is_wrong_with_them(changes, message, arrays, tmp_path):
-    path = write_npz(tmp_path / "bad.npz", {**arrays, **changes})
-    with pytest.raises(cli.UserError, match=message) as caught:
+def test_an_error_names_the_file_and_what_is_wrong_with_it(arrays, tmp_path):
+    path = write_npz(tmp_path / "bad.npz", {**arrays, "y_test": np.zeros(4)})
+    with pytest.raises(cli.UserError, match=r"bad\.npz: y_test is float64"):
         mnist.load_mnist(str(path))
-    assert "bad.npz: " in str(caught.value)
 
 
 def test_a_path_that_does_not_exist_is_an_error(tmp_path):
