@@ -1,5 +1,8 @@
+import contextlib
+import gzip
 import hashlib
 import http.server
+import os
 import re
 import socket
 import threading
@@ -21,14 +24,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if manner == "absent":
             self.send_error(404)
             return
+        if manner == "redirecting":
+            self.send_response(302)
+            self.send_header("Location", server.location)
+            self.end_headers()
+            return
         if manner == "together" and len(server.asked) <= server.guests.parties:
             server.guests.wait(120)
         content = server.files[name]
         if manner == "lying":
             content = content[::-1]
         self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
+        if manner == "packing":
+            content = gzip.compress(content + bytes(10**7))
+            self.send_header("Content-Encoding", "gzip")
+        if manner not in ("dripping", "endless"):
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        while manner == "dripping" and not server.released.wait(0.1):
+            self.wfile.write(b"x")
+        while manner == "endless" and not server.released.is_set():
+            self.wfile.write(bytes(2**16))
         if manner == "breaking":
             content = content[: len(content) // 2]
         self.wfile.write(content[:1000])
@@ -36,6 +52,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if manner == "stalling":
             server.released.wait(120)
         self.wfile.write(content[1000:])
+
+    def handle(self):
+        with contextlib.suppress(ConnectionError):  # they have hung up
+            super().handle()
 
     def log_message(self, *args):
         pass
@@ -67,8 +87,9 @@ def server(genuine, tmp_path):
 
 
 def source(server, manner, names=("mnist.npz",)):
-    hashes = {name: "sha256:" + hashlib.sha256(server.files[name]).hexdigest() for name in names}
-    return f"http://127.0.0.1:{server.server_port}/{manner}/", hashes
+    known = {name: ("sha256:" + hashlib.sha256(server.files[name]).hexdigest(), len(server.files[name]))
+             for name in names}  # fmt: skip
+    return f"http://127.0.0.1:{server.server_port}/{manner}/", known
 
 
 def fetch(folder, *sources):
@@ -100,15 +121,54 @@ def test_a_mirrors_four_files_become_one_npz(server, monkeypatch, genuine):
 
 @pytest.mark.parametrize(
     ("manner", "reason"),
-    [("absent", "404"), ("lying", "hash"), ("breaking", "IncompleteRead|broken"), ("stalling", "timed out")],
+    [
+        ("absent", "404"),
+        ("lying", "hash"),
+        ("breaking", "hash|IncompleteRead|broken"),
+        ("stalling", "timed out"),
+        ("dripping", "not all there within 3 s"),
+        ("endless", "it sends more than the file's [0-9,]+ bytes"),
+        ("packing", "it sends more than the file's|hash"),
+    ],
 )
 def test_the_next_source_takes_over_from_one_that_fails(manner, reason, server, monkeypatch, tmp_path, genuine):
     if manner == "stalling":
         monkeypatch.setattr(download, "STALL_SECONDS", 3)
+    if manner == "dripping":
+        monkeypatch.setattr(download, "TRANSFER_SECONDS", 3)
     failed = fetch(tmp_path / "data", source(server, manner), source(server, "good", IDX_NAMES.values()))
     assert len(failed) == 1
     assert re.search(reason, failed[0]), failed
     assert_only_mnist_npz(tmp_path / "data", genuine)
+
+
+ASTRAY = ("http://[::1", "http://:99999/", "http://\x7f", "//", "http://.", "ftp://a/b", "/redirecting/again")
+
+
+@pytest.mark.parametrize("location", ASTRAY)
+def test_a_server_that_sends_one_astray_is_passed_over(location, server, tmp_path, genuine, capfd):
+    server.location = location
+    (failed,) = fetch(tmp_path / "data", source(server, "redirecting"), source(server, "good"))
+    assert "no answer" not in failed
+    assert "Traceback" not in capfd.readouterr().err
+    assert_only_mnist_npz(tmp_path / "data", genuine)
+
+
+def test_what_a_killed_download_left_is_removed_after_a_day(server, tmp_path):
+    old, new = tmp_path / "data" / ".download-old", tmp_path / "data" / ".download-new"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "mnist.npz").write_bytes(b"a part")
+    os.utime(old, (0, 0))
+    fetch(tmp_path / "data", source(server, "good"))
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".download-new", "mnist.npz"]
+
+
+def test_a_folder_that_is_closed_to_us_is_said_before_anybody_is_asked(server, tmp_path, monkeypatch):
+    (tmp_path / "data").write_text("a file")
+    (failed,) = fetch(tmp_path / "data", source(server, "good"))
+    assert failed == f"a download into {tmp_path / 'data'}: File exists"
+    assert server.asked == []
 
 
 def test_when_every_source_fails_nothing_is_left_behind(server, tmp_path):
@@ -149,5 +209,5 @@ def test_servers_that_swallow_packets_are_given_up(monkeypatch, tmp_path):
     monkeypatch.setattr(download, "PROBE_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, never answers
         base = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        failed = fetch(tmp_path / "data", *[(base, {"mnist.npz": None})] * 3)
+        failed = fetch(tmp_path / "data", *[(base, {"mnist.npz": (None, 9)})] * 3)
     assert failed == [f"{base[7:-1]}: no answer within 0.5 s"] * 3

@@ -120,7 +120,7 @@ def test_the_word_digits_takes_the_stand_in_by_its_name():
 
 
 def test_without_a_network_the_stand_in_takes_over_with_one_warning(capsys, monkeypatch):
-    monkeypatch.setattr(download, "MNIST", (("http://127.0.0.1:1/", {"mnist.npz": None}),))
+    monkeypatch.setattr(download, "MNIST", (("http://127.0.0.1:1/", {"mnist.npz": (None, 9)}),))
     digits = mnist.load_mnist()
     warning = capsys.readouterr().err
     assert digits.name in warning
