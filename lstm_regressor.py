@@ -16,8 +16,6 @@ Try next  --stateless        The twin forgets after every window. At which of it
 Source    "RNN and LSTM" (document 004), Regressor.
 """
 
-import sys
-
 from common import cli, device, results, runs  # first: device starts TensorFlow without its log lines
 from common.plots import lstm_regressor as plots
 from common.plots.common import animation
@@ -135,7 +133,7 @@ def main(argv=None):
         run.record(step=step + 1, cost=costs["stateful"][-1])
         if step % SHOW_EVERY == 0:
             text = f"batch {step}, cost: " + ", ".join(f"{name} {costs[name][-1]:.4f}" for name in networks)
-            moving = sys.stdout.isatty() and step + SHOW_EVERY < args.steps  # one line in a terminal
+            moving = run.verbose == 1 and step + SHOW_EVERY < args.steps  # one line in a terminal
             print(text, end="   \r" if moving else "\n", flush=True)
             frames.append((x[step], predictions, text))
             draw(*frames[-1])

@@ -12,7 +12,7 @@ Try next  --interpolate           Are the images half-way digits, too?
 Source    "Deep learning: RNNs and LSTMs" (document 001), step 6 of a GAN.
 """
 
-from common import cli, device, files, results  # noqa: F401  device starts TensorFlow without its log lines
+from common import cli, device, files, results, saved  # noqa: F401  device starts TensorFlow without its log lines
 from common.plots.common import show
 from common.plots.gan_mnist import as_pixels, grid
 
@@ -26,7 +26,7 @@ MOST_SHOWN = 400  # images in generated.png; generated.npz has them all
 def main(argv=None):
     """Paint, and walk if asked to; return the content of result.json, with the run's folder."""
     args = parse(argv)
-    generator = results.load_model(args.model, "a generator of (None, 28, 28, 1) from (None, N)", is_generator)
+    generator = saved.load_model(args.model, "a generator of (None, 28, 28, 1) from (None, N)", is_generator)
     folder = results.new_folder("paint_digits", args.out)
     latent_dim, name = generator.input_shape[1], cli.relative(args.model)
 

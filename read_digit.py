@@ -17,7 +17,7 @@ Source    The preparation is that of MNIST itself: LeCun, Cortes and Burges, "Th
 import contextlib
 import json
 
-from common import cli, device, ink, mnist, pad, photographs, results  # noqa: F401  device starts TensorFlow quietly
+from common import cli, device, ink, mnist, pad, photographs, results, saved  # noqa: F401  device starts TensorFlow
 from common.plots.common import show
 from common.plots.read_digit import what_it_sees
 from rnn_mnist import belief_by_row
@@ -38,8 +38,8 @@ def main(argv=None):
     pictures = [read_picture(path) for path in args.pictures]
 
     # 2. Model
-    path, dataset = (args.model, None) if args.model else newest_model()
-    model = results.load_model(path, "a classifier of images of 28 x 28 pixels", is_classifier)
+    path, dataset = newest_model() if args.model is None else (args.model, None)
+    model = saved.load_model(path, "a classifier of images of 28 x 28 pixels", is_classifier)
     print(f"Model: {cli.relative(path)}" + (f", trained on {dataset}" if dataset else ""), flush=True)
     result = {"script": "read_digit", "status": "finished", "flags": vars(args), "model": str(path), "digits": []}
     if args.draw:
@@ -126,7 +126,7 @@ def for_the_pad(model, image):
 
 def is_classifier(pixels, classes):
     """Return whether these shapes, as Keras gives them, fit a classifier of digits."""
-    return pixels in ((None, 784), (None, 28, 28), (None, 28, 28, 1)) and len(classes) == 2 and classes[1] >= 10
+    return pixels in ((None, 784), (None, 28, 28), (None, 28, 28, 1)) and len(classes) == 2 and classes[1] > 1
 
 
 def newest_model():

@@ -4,11 +4,14 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import re
-import sys
 from pathlib import Path
 
+from common import terminal
+
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "adamw", "nadam", "adamax", "adagrad", "adadelta", "lion")
+PROJECT = Path(__file__).resolve().parent.parent
 CHECKPOINT = "checkpoint.npz"  # in the folder of a run that has not come to its end
 ACTIVATIONS = ("relu", "elu", "selu", "gelu", "silu", "leaky_relu", "softplus", "softsign", "sigmoid", "tanh", "linear")
 
@@ -23,6 +26,7 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_args(self, argv=None, namespace=None):
         """As ever; but --resume takes its run's flags, and a flag that says otherwise is refused."""
+        argv = terminal.command_line() if argv is None else argv
         given = super().parse_args(argv, namespace)
         if getattr(given, "resume", None) is None:
             return given
@@ -59,10 +63,15 @@ def number(kind, at_least=-math.inf, above=-math.inf, below=math.inf):
         with contextlib.suppress(ValueError):
             value = kind(text)
             if at_least <= value and above < value < below:
+                if kind is int and value >= 2**32:
+                    raise argparse.ArgumentTypeError(f"no tensor has so many numbers as {text}")
                 return value
         raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
 
     return parse
+
+
+path = os.path.expanduser  # an argparse type: the shell leaves the ~ of --data=~/digits as it is
 
 
 def _device(text):
@@ -94,31 +103,39 @@ def parser(doc, epochs=None, steps=None, batch_size=None, images=True, optimizer
         shared.add_argument("--learning-rate", type=number(float, above=0), metavar="X",
                             help="size of an update (adam's default 0.001, sgd's 0.01)")
     if images:
-        shared.add_argument("--data", metavar="PATH",
+        shared.add_argument("--data", type=path, metavar="PATH",
                             help="an .npz file, a folder with the four IDX files, the word digits (the bundled "
                                  "stand-in) or mnist (no stand-in); default: found or downloaded")
     training = (epochs, steps) != (None, None)
     if images and training:
         shared.add_argument("--limit", type=count, metavar="N", help="only the first N training images (default all)")
-        shared.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped; RUN is its folder")
+        shared.add_argument("--resume", type=path, metavar="RUN",
+                            help="go on with a run that was stopped; RUN is its folder")
     shared.add_argument("--seed", type=number(int, at_least=0, below=2**32), default=0, metavar="N",
                         help="one number fixes everything random (default %(default)s)")
     if training:
         shared.add_argument("--device", type=_device, default="auto", metavar="NAME",
                             help="auto, cpu, gpu, tpu, or cpu:N for the CPU split into N (default auto: GPUs, if any)")
-    shared.add_argument("--out", metavar="DIR", help="new folder for this run (default runs/<script>/<number>)")
+    shared.add_argument("--out", type=path, metavar="DIR",
+                        help="new folder for this run (default runs/<script>/<number>)")
     shared.add_argument("--show", action="store_true", help="also open the pictures in windows")
     return shared
 
 
 def parse(parser, argv, choose):
     """Return the command line as a namespace; `choose(args)` gives defaults that follow from other flags, as a dict."""
-    argv = sys.argv[1:] if argv is None else argv
+    argv = terminal.command_line() if argv is None else argv
     parser.set_defaults(**choose(parser.parse_args([word for word in argv if word not in ("-h", "--help")])))
     return parser.parse_args(argv)
 
 
+def line(error):
+    """Return what is printed of a UserError: one line."""
+    return f"error: {' '.join(str(error).split())}"
+
+
 def relative(path):
     """Return a path as a person would type it: relative to the current folder where it lies below it."""
-    path = Path(path).absolute()
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    with contextlib.suppress(OSError, ValueError):  # the current folder was deleted, or the path lies elsewhere
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    return str(path)

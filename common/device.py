@@ -8,10 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import cli
+from common import cli, early
 
+early.answer()
 os.environ["KERAS_BACKEND"] = "tensorflow"  # tf.keras is Keras 3, which ~/.keras/keras.json may point elsewhere
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
+for limit in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
+    os.environ.pop(limit, None)
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # fast kernels, by default on the newest x86 processors only
 VERBOSE = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"  # 3: what fails raises an exception anyway
 
@@ -50,7 +53,8 @@ def quiet():
             faulthandler.enable() if shows_faults else faulthandler.disable()
             os.close(screen)
             held.seek(0)
-            os.write(2, b"".join(line for line in held if failed or not ROUTINE.match(line)))
+            with contextlib.suppress(OSError):  # the error stream is full, too
+                os.write(2, b"".join(line for line in held if failed or not ROUTINE.match(line)))
 
 
 try:
@@ -66,6 +70,9 @@ try:
             del sys.modules["sklearn"]
 except KeyboardInterrupt:
     sys.exit(130)
+tf.keras.config.set_floatx("float32")  # whatever ~/.keras/keras.json says
+tf.keras.config.set_epsilon(1e-7)
+tf.keras.config.set_image_data_format("channels_last")
 if not VERBOSE:
     tf.get_logger().setLevel("ERROR")  # no word about predict, which is traced again for each batch size
 

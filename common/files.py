@@ -4,9 +4,22 @@ import contextlib
 import os
 import signal
 import threading
+import zipfile
+
+from common import terminal
 
 # Ctrl-C, what a shutdown or a job queue sends before it kills, and what a terminal sends when its window is closed
 STOP = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class _Dated(zipfile.ZipInfo):
+    """An entry of a zip file, such as a saved model, whose years end in 2107: a clock may be set to any other."""
+
+    def __init__(self, filename="NoName", date_time=(1980, 1, 1, 0, 0, 0)):
+        super().__init__(filename, min(max(date_time, (1980, 1, 1, 0, 0, 0)), (2107, 12, 31, 23, 59, 58)))
+
+
+zipfile.ZipInfo = _Dated
 
 
 @contextlib.contextmanager
@@ -15,14 +28,23 @@ def whole(path):
 
     It is on the disk before it gets its name, so not even a power cut leaves a part of it under that name.
     """
-    partial = path.with_name(f"partial-{path.name}")
+    partial = anew(path).with_name(f"partial-{path.name}")
     try:
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def anew(path):
+    """Return `path`, and make its folder again if it was deleted or renamed while a run wrote into it."""
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True)
+        terminal.tell(f"note: {path.parent} was gone, and is there again")
+    return path
 
 
 @contextlib.contextmanager
@@ -40,7 +62,9 @@ def stop_calls(handler):
         yield
     finally:
         for number, old in taken.items():
-            signal.signal(number, old)
+            if signal.getsignal(number) is handler:  # not where this ends late, as after an error in `fit`
+                with contextlib.suppress(ValueError):  # and in a thread
+                    signal.signal(number, old)
 
 
 @contextlib.contextmanager

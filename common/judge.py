@@ -2,12 +2,13 @@
 
 import math
 
-from common import cli, mnist, results
+from common import cli, mnist, saved
 
 import numpy as np
 from tensorflow import keras
 from tensorflow.keras import layers
 
+MOST_FEATURES = 2048  # a Frechet distance of so many takes 4 s, and time goes with their third power
 EPOCHS, LEAST_STEPS = 4, 100  # of its training: more epochs where few images make few steps
 
 
@@ -23,7 +24,7 @@ class Judge:
 
         Raises cli.UserError where `path` is no classifier of these classes.
         """
-        model = load_judge(path, digits.num_classes) if path else train_judge(digits)
+        model = train_judge(digits) if path is None else load_judge(path, digits.num_classes)
         self._model = keras.Model(model.inputs, [model.outputs[0], model.layers[-1].input])
         probabilities, self._features = self.read(mnist.as_images(digits.x_test))
         self.accuracy = np.mean(probabilities.argmax(axis=1) == digits.y_test)
@@ -79,9 +80,12 @@ def train_judge(digits):
 def load_judge(path, num_classes):
     """Return the classifier in the file `path`. Raises cli.UserError where there is none."""
     expected = (None, 28, 28, 1), (None, num_classes)
-    judge = results.load_model(path, "a classifier of {} into {}".format(*expected), lambda *shapes: shapes == expected)
+    judge = saved.load_model(path, "a classifier of {} into {}".format(*expected), lambda *shapes: shapes == expected)
     if not np.allclose(np.sum(judge.predict(np.zeros((1, 28, 28, 1)), verbose=0)), 1, atol=1e-3):
         raise cli.UserError(f"{path}: its answers are no probabilities; a judge ends in a softmax")
+    features = getattr(judge.layers[-1].input, "shape", ())  # what its last layer reads, in which images are compared
+    if len(features) != 2 or features[1] > MOST_FEATURES:
+        raise cli.UserError(f"{path}: its last layer reads {features}; a judge's reads (None, {MOST_FEATURES}) at most")
     return judge
 
 

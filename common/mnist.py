@@ -2,11 +2,10 @@
 
 import hashlib
 import os
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from common import archives, cli, download, formats
+from common import archives, cli, download, formats, terminal
 
 import numpy as np
 
@@ -152,5 +151,5 @@ def _search(stand_in_allowed):
     if not stand_in_allowed:
         raise cli.UserError(f"no MNIST: {'; '.join(tried)}. {advice}")
     lines = [f"warning: no MNIST here, so this run uses {STAND_IN}.", *(f"tried {line}" for line in tried), advice]
-    print("\n  ".join(lines), file=sys.stderr)
+    terminal.tell("\n  ".join(lines))
     return load_mnist("digits")

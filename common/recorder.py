@@ -53,8 +53,8 @@ class Recorder(keras.callbacks.Callback):
         if self._batches == self.params["steps"]:  # not one that was cut short
             self._rows.append(row)
             if self._first and self.run.resumable:
-                save(self.run.folder / cli.CHECKPOINT, self.model, rows=self._rows,
-                     seconds=self.run.seconds())  # fmt: skip
+                with self.run.worth(cli.CHECKPOINT):
+                    save(self.run.folder / cli.CHECKPOINT, self.model, rows=self._rows, seconds=self.run.seconds())
 
     def on_train_end(self, logs=None):
         self.run.trained(epochs=len(self._rows), steps=int(self.model.optimizer.iterations.numpy()))

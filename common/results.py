@@ -1,8 +1,9 @@
-"""A script's folder and its result.json, how a script ends, and a saved model read back."""
+"""A script's folder and its result.json, and how a script ends."""
 
 import _thread
 import atexit
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -10,17 +11,17 @@ import signal
 import sys
 import tempfile
 import threading
-import zipfile
 from pathlib import Path
 
-from common import cli, files
+from common import cli, files, terminal
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
-RUNS_DIR = Path(__file__).resolve().parent.parent / "runs"
+RUNS_DIR = cli.PROJECT / "runs"
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOTDIR, errno.EACCES)  # full, or no longer ours
 _folders = []  # of the runs that this process has begun
 
 
@@ -44,6 +45,7 @@ def new_folder(script, out=None, keep=True):
                 with contextlib.suppress(FileExistsError):  # a run beside this one was quicker: take the next number
                     folder.mkdir()
                     break
+            _tell_of(script, RUNS_DIR / script / str(max(taken, default=0)))
         else:
             folder = Path(out).absolute()
             folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +58,18 @@ def new_folder(script, out=None, keep=True):
         raise cli.UserError(f"{out or RUNS_DIR}: a file is in the way, or another run has just begun there") from None
     except OSError as error:
         raise cli.UserError(f"cannot write to {out or RUNS_DIR} ({error.strerror}); name a folder with --out") from None
+
+
+def _tell_of(script, folder):
+    """Say, once, that the run before this one in `folder` was killed, and how to go on with it."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        facts = json.loads((folder / "result.json").read_text())
+        if fcntl and facts["status"] in ("running", "trained"):
+            os.close(_lock(folder))  # raises BlockingIOError, an OSError, where the run still goes on
+            write_result(folder, {**facts, "status": "killed"})
+            resumable = (folder / cli.CHECKPOINT).exists()
+            cure = f"to go on with it: {to_go_on(script, folder)}" if resumable else "nothing of it can be resumed"
+            terminal.tell(f"note: {cli.relative(folder)} was killed; {cure}")
 
 
 def reopen(script, run, dataset):
@@ -78,13 +92,28 @@ def _held(folder):
     """Lock the folder until this process ends, in whatever way, so that no other one resumes it meanwhile."""
     if fcntl:
         try:
-            fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(folder)
         except BlockingIOError:
             raise
         except OSError:  # a network disk that knows no locks
             pass
     _folders.append(folder)
     return folder
+
+
+def _lock(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor
+    except OSError:
+        os.close(descriptor)
+        raise
+
+
+def to_go_on(script, folder):
+    """Return the command that goes on with a run."""
+    return f"python {script}.py --resume {cli.relative(folder)}"
 
 
 def write_result(folder, facts):
@@ -97,31 +126,58 @@ def write_result(folder, facts):
 def close_all(status):
     """Write `status` into the result.json of every run that has not come to its end."""
     for folder in _folders:
-        facts = json.loads((folder / "result.json").read_text())
-        if facts["status"] != "finished":
-            write_result(folder, {**facts, "status": status})
+        with contextlib.suppress(OSError, ValueError):  # it was deleted, or the disk is full
+            facts = json.loads((folder / "result.json").read_text())
+            if facts["status"] in ("running", "trained"):
+                write_result(folder, {**facts, "status": status})
 
 
 def launch(main):
-    """Run `main()` and exit: 0, 2 after a UserError in one line, 130 after Ctrl-C. A bug keeps its traceback."""
+    """Run `main()` and exit: 0, 2 after a UserError in one line, 130 after Ctrl-C. A bug keeps its traceback.
+
+    As other Unix tools do, exit with 141 where the reader of a pipe has left, as `head` does.
+    """
     before, sys.unraisablehook = sys.unraisablehook, _not_lost
     try:
         with files.stop_calls(signal.default_int_handler):  # which raises KeyboardInterrupt
-            result = main()
-    except cli.UserError as error:
-        close_all("failed")
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        close_all("interrupted")
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
-    except Exception:
-        close_all("failed")
-        raise
+            code, line = 130 if main().get("status") == "interrupted" else 0, None
+            sys.stdout.flush()
+    except BaseException as error:
+        with files.stop_calls(signal.SIG_IGN):  # once more Ctrl-C
+            code, line = _ending(error)
+            close_all("interrupted" if code in (130, 141) else "failed")
+            if code is None:
+                raise
     finally:
         sys.unraisablehook = before
-    sys.exit(130 if result.get("status") == "interrupted" else 0)
+    if line:
+        terminal.tell(line)
+    if not terminal.in_notebook():
+        for number in files.STOP * (threading.current_thread() is threading.main_thread()):
+            signal.signal(number, signal.SIG_IGN)  # nothing is left to stop
+        sys.exit(code)
+
+
+def _ending(error):
+    """Return exit code and last line for what a person did, or a machine lacks; None, None for a bug."""
+    if isinstance(error, cli.UserError):
+        return 2, cli.line(error)
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "\ninterrupted"
+    if isinstance(error, OSError):
+        terminal.give_up()
+    if BrokenPipeError in (type(error), type(error.__context__)):  # of which the summary's rich makes a SystemExit
+        return 141, None
+    if isinstance(error, OSError) and error.errno in DISK:
+        where = cli.relative(error.filename) if error.filename else "output or files"
+        return 2, f"error: cannot write {where} ({error.strerror})"
+    kind = type(error).__name__  # TensorFlow's errors, which this room does not import
+    if kind in ("MemoryError", "ResourceExhaustedError"):
+        return 2, "error: not enough memory; try a smaller network, --batch-size or --limit"
+    if kind in ("UnavailableError", "DeadlineExceededError", "AbortedError"):
+        return 2, ("error: a worker of TF_CONFIG cannot be reached any more, and none goes on alone; start all of them "
+                   "again")  # fmt: skip
+    return None, None
 
 
 def _not_lost(unraisable):
@@ -130,21 +186,3 @@ def _not_lost(unraisable):
         threading.Timer(0.01, _thread.interrupt_main).start()  # at once would be in here, and ignored as well
     else:
         sys.__unraisablehook__(unraisable)
-
-
-def load_model(path, what, fits):
-    """Return the Keras model in the file `path`; `fits(input_shape, output_shape)` tells whether it is `what`.
-
-    Raises cli.UserError where there is none, or another one.
-    """
-    from tensorflow import keras
-
-    try:
-        model = keras.models.load_model(path, compile=False)
-        shapes = model.input_shape, model.output_shape
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        reason = str(error).split(". ")[0]
-        raise cli.UserError(f"{path}: no Keras model can be read ({reason})") from None
-    if not fits(*shapes):
-        raise cli.UserError(f"{path}: not {what}: it turns {shapes[0]} into {shapes[1]}")
-    return model

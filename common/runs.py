@@ -5,12 +5,10 @@ import csv
 import os
 import platform
 import signal
-import stat
-import sys
 import time
 from importlib.metadata import version
 
-from common import cli, device, files, results
+from common import cli, device, files, results, terminal
 from common.plots import common as plots
 from common.recorder import Recorder
 
@@ -34,12 +32,8 @@ class Run:
         self.resumes = getattr(args, "resume", None)
         if self.resumes and not self.resumable:
             raise cli.UserError("--resume: what several machines trained cannot be resumed; start it anew")
-        if self.resumes:
-            self.folder = results.reopen(script, self.resumes, self.dataset)
-        else:
-            self.folder = results.new_folder(script, args.out, keep=not self.worker)
         self.callbacks = [Recorder(self)]
-        self.verbose = 1 if sys.stdout.isatty() else 2  # Keras's moving bar, or a line an epoch where no one watches
+        self.verbose = 1 if terminal.is_watched() else 2  # Keras's moving bar, or a line an epoch where no one watches
         replicas = strategy.num_replicas_in_sync
         self.facts = {
             "script": script,
@@ -53,7 +47,16 @@ class Run:
             "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy")}
             | {"python": platform.python_version()},
         }
-        results.write_result(self.folder, self.facts)
+        if self.worker is not None:
+            from common import machines
+
+            machines.agree(strategy, self.facts, data[:4] if images else ())
+        if self.resumes:
+            self.folder = results.reopen(script, self.resumes, self.dataset)
+        else:
+            self.folder = results.new_folder(script, args.out, keep=not self.worker)
+        self.lost = {}  # files that could not be written, and why
+        self._write_facts()
         times = f" x {replicas}" if replicas > 1 else ""
         print(f"{self.dataset}: {about}; device {self.facts['device']}{times}; seed {args.seed}", flush=True)
 
@@ -74,7 +77,8 @@ class Run:
         """Add a row to history.csv."""
         row = {"dataset": self.dataset, **row}
         self._columns = self._columns or list(row)  # those of the first row
-        with (self.folder / "history.csv").open("a", newline="", encoding="utf-8") as file:
+        path = self.folder / "history.csv"
+        with self.worth("history.csv"), files.anew(path).open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
             if not file.tell():
                 writer.writeheader()
@@ -82,8 +86,23 @@ class Run:
 
     def write(self, name, save):
         """Call `save(path)`, such as a model's `save`, for the run's file `name`; Ctrl-C and the like wait for it."""
-        with files.stop_waits(), files.whole(self.folder / name) as path:
+        with self.worth(name), files.stop_waits(), files.whole(self.folder / name) as path:
             save(path)
+
+    @contextlib.contextmanager
+    def worth(self, name):
+        """Let the file `name` be lost to a full disk and the like, in one line: the training is worth more."""
+        try:
+            yield
+            self.lost.pop(name, None)
+        except OSError as error:
+            if name not in self.lost:
+                terminal.tell(f"note: {cli.relative(self.folder / name)} was not written ({error.strerror})")
+            self.lost[name] = error.strerror
+
+    def _write_facts(self):
+        with self.worth("result.json"):
+            results.write_result(self.folder, self.facts)
 
     @contextlib.contextmanager
     def training(self, seconds=0):
@@ -106,22 +125,14 @@ class Run:
         if "steps" not in self.facts:
             self.facts |= {**counts, "seconds_training": self.seconds()}
         self.facts["status"] = "interrupted" if self.interrupted else "trained"
-        results.write_result(self.folder, self.facts)
+        self._write_facts()
 
     def _stop(self, number, frame):
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        with contextlib.suppress(OSError, ValueError):  # a notebook's stream has no descriptor
-            mode = os.fstat(sys.stdout.fileno()).st_mode
-            if stat.S_ISFIFO(mode):
-                sys.stdout = sys.stderr  # `| tee log` has died of the same Ctrl-C
-            elif name == "SIGHUP" and stat.S_ISCHR(mode):  # the terminal is gone, and to print would fail
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-                os.dup2(1, 2)
-        with contextlib.suppress(OSError, RuntimeError):  # it came while something else was being printed
-            print(f"\n{name}: stopping soon and keeping what was learned; once more to stop at once")
+        terminal.say(f"\n{name}: stopping soon and keeping what was learned; once more to stop at once")
 
     def finish(self, headline, baseline, model, /, train=(), test=(), **numbers):
         """Write result.json, print the closing line, open the pictures if asked to; return the result as a dict.
@@ -129,8 +140,9 @@ class Run:
         `headline` and `baseline` are the closing line's texts, such as "Test accuracy: 98.3%" and "baseline 11.35%".
         `train` and `test` are what `evaluate` says of the two sets; with the other `numbers` they go into result.json.
         """
+        lost = ", ".join(name for name in self.lost if name != cli.CHECKPOINT)
         self.facts |= {
-            "status": "interrupted" if self.interrupted else "finished",
+            "status": "interrupted" if self.interrupted else "failed" if lost else "finished",
             "parameters": model.count_params(),
             "precision": model.dtype_policy.name,
             "seconds_total": round(time.perf_counter() - self._started, 2),
@@ -138,21 +150,25 @@ class Run:
             **{f"test_{name}": value for name, value in dict(test).items()},
             **{name: float(value) if hasattr(value, "dtype") else value for name, value in numbers.items()},
         }
-        results.write_result(self.folder, self.facts)
-        if not self.interrupted:
-            (self.folder / cli.CHECKPOINT).unlink(missing_ok=True)
+        self._write_facts()
+        checkpoint, to_go_on = self.folder / cli.CHECKPOINT, results.to_go_on(self.facts["script"], self.folder)
+        if self.facts["status"] == "finished":
+            checkpoint.unlink(missing_ok=True)
         parts = [f"{headline} on {self.dataset}" if self.stand_in else headline]
         if self.interrupted:
             unit = "steps" if hasattr(self.args, "steps") else "epochs"
             done, aim = self.facts.get(unit, 0), getattr(self.args, unit)
             parts.append(f"interrupted after {f'{done} of {aim} {unit}' if done < aim else 'its training'}")
-            if (self.folder / cli.CHECKPOINT).exists():
-                print(f"to go on: python {self.facts['script']}.py --resume {cli.relative(self.folder)}")
+            if os.path.exists(checkpoint):
+                print(f"to go on: {to_go_on}")
         parts += [baseline, f"{self.facts['parameters']:,} parameters"]
         if "seconds_training" in self.facts:
             parts.append(f"{self.facts['seconds_training']:.0f} s of training")
         parts.append(f"worker {self.worker}: worker 0 has the files" if self.worker else cli.relative(self.folder))
         print(" | ".join(parts), flush=True)
+        if lost:
+            cure = f"; make room, and {to_go_on}" if os.path.exists(checkpoint) else ""
+            raise cli.UserError(f"{lost} could not be written ({', '.join(sorted(set(self.lost.values())))}){cure}")
         if self.args.show:
             plots.show(self.folder)
         return {**self.facts, "folder": self.folder}

@@ -45,6 +45,8 @@ def test_a_flag_of_training_is_there_only_if_its_default_is_given(defaults, expe
         ("--epochs", "many"),
         ("--epochs", "2.5"),
         ("--batch-size", "0"),
+        ("--batch-size", str(2**63)),
+        ("--epochs", str(10**30)),
         ("--learning-rate", "0"),
         ("--optimizer", "magic"),
         ("--limit", "0"),
@@ -80,6 +82,13 @@ def test_numbers_stop_at_their_bounds():
             dropout(text)
     with pytest.raises(cli.argparse.ArgumentTypeError, match="above 0"):
         cli.number(float, above=0)("0")
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USERPROFILE", "/home/me")
+    args = flags("--data=~/digits", "--out=~/runs/1")
+    assert (args.data, args.out) == ("/home/me/digits", "/home/me/runs/1")
 
 
 def test_keras_knows_every_optimizer_and_activation_on_the_lists():

@@ -41,14 +41,19 @@ def test_a_quiet_start_imports_nothing_that_one_processor_does_not_need(tmp_path
     assert "| baseline " in run.stdout
 
 
-def test_the_environment_can_ask_for_all_log_lines_but_not_for_another_backend():
+def test_the_environment_and_keras_json_can_ask_for_log_lines_but_not_for_another_arithmetic(tmp_path):
+    (tmp_path / "keras.json").write_text(
+        '{"backend": "jax", "floatx": "float64", "epsilon": 0.1, "image_data_format": "channels_first"}'
+    )
     run = python(
         f"import os; from common import device\nwith device.quiet(): os.write(2, {ROUTINE})\n"
-        "print(device.tf.keras.backend.backend())",
-        TF_CPP_MIN_LOG_LEVEL="0", KERAS_BACKEND="jax", TF_USE_LEGACY_KERAS="1",
+        "asked = 'backend', 'floatx', 'epsilon', 'image_data_format', 'max_epochs', 'max_steps_per_epoch'\n"
+        "print(*[getattr(device.tf.keras.config, name)() for name in asked])",
+        TF_CPP_MIN_LOG_LEVEL="0", KERAS_BACKEND="jax", TF_USE_LEGACY_KERAS="1", KERAS_HOME=str(tmp_path),
+        KERAS_MAX_EPOCHS="1", KERAS_MAX_STEPS_PER_EPOCH="1",
     )  # fmt: skip
     assert ROUTINE.decode() in run.stderr
-    assert run.stdout == "tensorflow\n"
+    assert run.stdout == "tensorflow float32 1e-07 channels_last None None\n"
 
 
 @pytest.mark.parametrize(

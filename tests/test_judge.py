@@ -93,11 +93,20 @@ def test_what_cannot_judge_is_refused(saved, digits, tmp_path):
     for path, message in (
         (saved(layers.Dense(10, bias_initializer="ones")), "its answers are no probabilities"),
         (tmp_path / "result.json", "no Keras model can be read"),
-        (tmp_path / "nowhere.keras", "no Keras model can be read"),
-        (tmp_path, "no Keras model can be read"),
+        (tmp_path / "nowhere.keras", "there is no such file; expected a classifier of"),
+        (tmp_path, "there is no such file; expected a classifier of"),
     ):
         with pytest.raises(cli.UserError, match=message):
             judge.Judge(digits, path)
+    for last, reads in (
+        ((layers.Dense(3000), layers.Dense(10, activation="softmax")), r"\(None, 3000\)"),
+        ((layers.Dense(10, activation="softmax"), layers.Reshape((1, 10)), layers.GlobalAveragePooling1D()),
+         r"\(None, 1, 10\)"),
+    ):  # fmt: skip
+        with pytest.raises(cli.UserError, match=rf"last layer reads {reads}; a judge's reads \(None, 2048\) at most"):
+            judge.Judge(digits, saved(*last))
+    with pytest.raises(cli.UserError, match="there is no such file; expected a classifier"):
+        judge.Judge(digits, "")
     with pytest.raises(cli.UserError, match=r"not a classifier of .* it turns \(None, 784\) into \(None, 10\)"):
         judge.Judge(digits, saved(layers.Dense(10, activation="softmax"), inputs=(784,)))
 

@@ -101,7 +101,7 @@ def test_what_is_no_generator_is_refused_before_anything_is_written(saved, tmp_p
         with pytest.raises(cli.UserError, match=r"not a generator of \(None, 28, 28, 1\) from \(None, N\)"):
             paint_digits.main([str(model)])
     for argv, message in (
-        (["nowhere.keras"], "nowhere.keras: no Keras model can be read"),
+        (["nowhere.keras"], "nowhere.keras: there is no such file"),
         ([], "MODEL"),
         ([flat, "--count", "0"], "--count: expected a whole number of at least 1"),
     ):

@@ -171,16 +171,17 @@ def test_kernels_are_those_of_the_first_convolution(tmp_path, figure):
 
 def test_a_picture_that_does_not_fit_is_one_line_and_no_exception(digits, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    mnist_sampler.samples(tmp_path / "no" / "such" / "folder.png", digits.x_train, digits.y_train, "title")
+    (tmp_path / "no").write_text("a file")
+    mnist_sampler.samples(tmp_path / "no" / "folder.png", digits.x_train, digits.y_train, "title")
     cnn_mnist.kernels(tmp_path / "kernels.png", keras.Sequential([keras.Input((784,)), layers.Dense(10)]), "title")
     with common.optional(tmp_path / "beliefs.png"):
         raise TypeError("not of\nthis network")
     notes = capsys.readouterr().err.splitlines()
     assert [note.partition(" was not drawn: ")[0] for note in notes] == [
-        f"note: {name}" for name in (os.path.join("no", "such", "folder.png"), "kernels.png", "beliefs.png")
+        f"note: {name}" for name in (os.path.join("no", "folder.png"), "kernels.png", "beliefs.png")
     ]
     assert notes[2].endswith(": not of this network")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "no"]
 
 
 def test_an_animation_has_a_frame_for_each_picture(tmp_path, capsys):

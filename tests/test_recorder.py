@@ -50,12 +50,19 @@ def weights(folder, name="model.keras"):
     return [array.tobytes() for array in keras.models.load_model(folder / name).get_weights()]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The result of a training that nothing stopped, with the flags MLP."""
+    return importlib.import_module("mlp_mnist").main([*MLP, "--out", str(tmp_path_factory.mktemp("runs") / "whole")])
+
+
 @pytest.mark.parametrize(
     ("script", "argv"),
     [
         ("mlp_mnist", MLP),  # Adam's averages, dropout, the order of the images
         # augmentation, and a learning rate that changes
-        ("fast_mnist", ["cnn-best", *"--data digits --limit 60 --epochs 3 --batch-size 20".split()]),
+        pytest.param("fast_mnist", ["cnn-best", *"--data digits --limit 60 --epochs 3 --batch-size 20".split()],
+                     marks=pytest.mark.slow),
         pytest.param("mlp_mnist", [*MLP, "--device", "cpu:2"], marks=pytest.mark.slow),
         pytest.param("cnn_mnist", "--data digits --limit 100 --epochs 3 --filters 8 --batch-norm".split(),
                      marks=pytest.mark.slow),
@@ -63,9 +70,9 @@ def weights(folder, name="model.keras"):
                      marks=pytest.mark.slow),
     ],
 )  # fmt: skip
-def test_a_training_that_was_killed_goes_on_to_the_same_weights(script, argv, killed, capsys):
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(script, argv, killed, whole, capsys):
     main = importlib.import_module(script).main
-    whole = main(argv)
+    whole = whole if argv == MLP else main(argv)
     folder = killed(main, argv, step=whole["steps"] - 1)  # in the last of three epochs
     assert json.loads((folder / "result.json").read_text())["status"] == "running"
     capsys.readouterr()
@@ -80,9 +87,8 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(script, argv, ki
     assert result["seconds_training"] > json.loads((folder / "result.json").read_text())["seconds_training"] / 2
 
 
-def test_a_run_that_was_interrupted_goes_on_from_its_last_whole_epoch(killed, monkeypatch):
+def test_a_run_that_was_interrupted_goes_on_from_its_last_whole_epoch(whole, monkeypatch):
     main = importlib.import_module("mlp_mnist").main
-    whole = main(MLP)
 
     def press(recorder, batch, logs=None):
         if recorder.model.optimizer.iterations == 4:  # the first step of the last epoch
@@ -99,7 +105,7 @@ def test_a_run_that_was_interrupted_goes_on_from_its_last_whole_epoch(killed, mo
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="written for the signals of POSIX")
-def test_after_a_kill_the_same_shell_command_with_resume_ends_the_run(tmp_path):
+def test_what_a_killed_process_left_goes_on_to_the_same_weights(tmp_path):
     script, out = PROJECT / "mlp_mnist.py", tmp_path / "out"
     whole = importlib.import_module("mlp_mnist").main([*MLP, "--epochs", "40"])
     run = subprocess.Popen([sys.executable, script, *MLP, "--epochs", "40", "--out", out], stdout=subprocess.DEVNULL)
@@ -109,11 +115,23 @@ def test_after_a_kill_the_same_shell_command_with_resume_ends_the_run(tmp_path):
     run.kill()
     run.wait()
     assert json.loads((out / "result.json").read_text())["status"] != "finished"
-    subprocess.run([sys.executable, script, "--resume", out], check=True, stdout=subprocess.DEVNULL)
+    importlib.import_module("mlp_mnist").main(["--resume", str(out)])
     assert json.loads((out / "result.json").read_text())["status"] == "finished"
     assert weights(out) == weights(whole["folder"])
     assert not list(out.glob("partial-*"))
     assert not (out / "checkpoint.npz").exists()
+
+
+def test_a_network_that_could_not_be_saved_is_saved_once_there_is_room(whole, tmp_path, monkeypatch):
+    main, folder = importlib.import_module("mlp_mnist").main, tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("keras.Sequential.save", lambda model, path: os.listdir(path))
+        with pytest.raises(cli.UserError, match=r"^model.keras could not be written .*; make room, and python"):
+            main([*MLP, "--out", str(folder)])
+    result = main(["--resume", str(folder)])
+    assert (result["status"], result["epochs"]) == ("finished", 3)
+    assert weights(folder) == weights(whole["folder"])
+    assert (folder / "history.csv").read_text() == (whole["folder"] / "history.csv").read_text()
 
 
 def test_a_gan_goes_on_with_both_optimizers_and_all_its_snapshots(killed, capsys, monkeypatch):

@@ -9,7 +9,6 @@ from pathlib import Path
 from common import cli, results
 
 import pytest
-from tensorflow import keras
 
 PROJECT = Path(results.__file__).parent.parent
 
@@ -86,16 +85,48 @@ def test_every_run_that_has_not_come_to_its_end_says_why():
     assert read(begun) == {"status": "failed"}
 
 
-def test_a_saved_model_is_read_back_if_it_is_what_was_asked_for(tmp_path):
-    def fits(given, answer):
-        return given == (None, 4) and answer == (None, 3)
+@pytest.fixture
+def killed():
+    """Return a function that leaves the folder of a run that was killed, and returns it."""
 
-    keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save(tmp_path / "model.keras")
-    assert results.load_model(tmp_path / "model.keras", "a small model", fits).count_params() == 15
-    with pytest.raises(cli.UserError, match=r"model.keras: not a generator: it turns \(None, 4\) into \(None, 3\)"):
-        results.load_model(tmp_path / "model.keras", "a generator", lambda given, answer: False)
-    (tmp_path / "text.keras").write_text("no model")
-    for name in ("text.keras", "nowhere.keras", "."):
-        with pytest.raises(cli.UserError, match="no Keras model can be read") as caught:
-            results.load_model(tmp_path / name, "a small model", fits)
-        assert str(caught.value).startswith(str(tmp_path / name))
+    def leave(status="running", checkpoint=True):
+        folder = results.RUNS_DIR / "mlp_mnist" / "1"
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps({"status": status}))
+        if checkpoint:
+            (folder / "checkpoint.npz").touch()
+        return folder
+
+    return leave
+
+
+@pytest.mark.skipif(not results.fcntl, reason="Windows has no such lock")
+@pytest.mark.parametrize("status", ["running", "trained"])
+def test_a_run_that_was_killed_is_told_of_once_with_the_command_that_goes_on(status, killed, capsys):
+    folder = cli.relative(killed(status))
+    results.new_folder("mlp_mnist")
+    expected = f"note: {folder} was killed; to go on with it: python mlp_mnist.py --resume {folder}\n"
+    assert capsys.readouterr().err == expected
+    assert json.loads((results.RUNS_DIR / "mlp_mnist" / "1" / "result.json").read_text())["status"] == "killed"
+    results.new_folder("mlp_mnist")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(not results.fcntl, reason="Windows has no such lock")
+def test_a_run_that_was_killed_before_its_first_epoch_ended_is_lost(killed, capsys):
+    killed(checkpoint=False)
+    results.new_folder("mlp_mnist")
+    assert capsys.readouterr().err.endswith(" was killed; nothing of it can be resumed\n")
+
+
+@pytest.mark.skipif(not results.fcntl, reason="Windows has no such lock")
+def test_nothing_is_said_of_a_run_that_goes_on_or_has_come_to_an_end(killed, capsys):
+    folder = killed()
+    going_on = results._lock(folder)
+    results.new_folder("mlp_mnist")
+    os.close(going_on)
+    for status in ("finished", "interrupted", "failed"):
+        (results.RUNS_DIR / "mlp_mnist" / "2" / "result.json").write_text(json.dumps({"status": status}))
+        results.new_folder("mlp_mnist")
+        (results.RUNS_DIR / "mlp_mnist" / "3").rename(results.RUNS_DIR / f"moved-{status}")
+    assert capsys.readouterr().err == ""

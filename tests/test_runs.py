@@ -1,13 +1,16 @@
 import argparse
 import csv
+import errno
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
 
 from common import cli, mnist, results, runs
+from common.plots import common as plots
 
 import numpy as np
 import pytest
@@ -173,13 +176,14 @@ def test_ctrl_c_in_a_validation_ends_fit_with_its_epoch(run, fit):
 
 
 @not_on_windows
-def test_ctrl_c_keeps_the_run_when_the_reader_of_its_pipe_dies_too(run, fit, monkeypatch, capsys):
+def test_ctrl_c_keeps_the_run_when_the_reader_of_its_pipe_dies_too(run, fit, monkeypatch, capfd):
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as broken:
         monkeypatch.setattr(sys, "stdout", broken)
         run.finish("Test accuracy: 12.0%", "baseline 50%", fit(run, [PressCtrlC()]))
-    assert "interrupted after 1 of 2 epochs" in capsys.readouterr().err
+        assert sys.stdout is broken
+    assert "interrupted after 1 of 2 epochs" in capfd.readouterr().err
 
 
 @not_on_windows
@@ -193,6 +197,82 @@ def test_fit_works_in_a_thread_where_signals_cannot_be_caught(run, fit):
     thread.start()
     thread.join()
     assert run.facts["epochs"] == 2
+
+
+# A disk that is full, a folder that is gone, a clock that is wrong
+
+
+def epoch_ends(action):
+    """Return a callback that calls `action(epoch)` at the end of an epoch."""
+    return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: action(epoch))
+
+
+def full(path):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_file_that_cannot_be_written_is_one_note_and_at_the_end_one_error(digits, fit, capsys):
+    run = begin(digits, epochs=2, resume=None)
+    capsys.readouterr()
+    (run.folder / "history.csv").mkdir()  # and so cannot be written
+    model = fit(run)
+    run.write("model.keras", full)
+    why = r"history.csv, model.keras could not be written \(Is a directory, No space left on device\)"
+    with pytest.raises(cli.UserError, match=f"^{why}; make room, and python script.py --resume "):
+        run.finish("Test accuracy: 12.0%", "baseline 50%", model)
+    printed = capsys.readouterr()
+    assert printed.err.splitlines() == [
+        f"note: {cli.relative(run.folder)}/history.csv was not written (Is a directory)",
+        f"note: {cli.relative(run.folder)}/model.keras was not written (No space left on device)",
+    ]
+    assert printed.out.splitlines()[-1].startswith("Test accuracy: 12.0% on scikit-learn digits (not MNIST) | ")
+    assert (written(run)["status"], written(run)["epochs"]) == ("failed", 2)
+    assert (run.folder / "checkpoint.npz").exists()
+
+
+def test_a_file_that_is_written_at_last_is_not_lost(run, fit):
+    (run.folder / "history.csv").mkdir()
+    model = fit(run, [epoch_ends(lambda epoch: epoch or (run.folder / "history.csv").rmdir())])
+    assert run.finish("Test accuracy: 12.0%", "baseline 50%", model)["status"] == written(run)["status"] == "finished"
+    assert [row["epoch"] for row in history(run)] == ["2"]
+
+
+def test_a_folder_that_was_deleted_is_there_again(run, fit, capsys):
+    model = fit(run, [epoch_ends(lambda epoch: epoch or shutil.rmtree(run.folder))])
+    run.write("model.keras", model.save)
+    run.finish("Test accuracy: 12.0%", "baseline 50%", model)
+    assert capsys.readouterr().err == f"note: {run.folder} was gone, and is there again\n"
+    assert {path.name for path in run.folder.iterdir()} == {"result.json", "history.csv", "model.keras"}
+    assert (written(run)["status"], written(run)["epochs"]) == ("finished", 2)
+
+
+def test_a_file_in_place_of_the_folder_ends_in_one_line(run, fit, capsys):
+    def replace(epoch):
+        if epoch == 0:
+            shutil.rmtree(run.folder)
+            run.folder.write_text("mine")
+
+    def main():
+        model = fit(run, [epoch_ends(replace)])
+        run.write("model.keras", model.save)
+        return run.finish("Test accuracy: 12.0%", "baseline 50%", model)
+
+    with pytest.raises(SystemExit) as caught:
+        results.launch(main)
+    assert caught.value.code == 2
+    *notes, error = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("note: ") for line in notes)
+    assert error.startswith("error: history.csv, result.json, model.keras could not be written (File exists)")
+    assert run.folder.read_text() == "mine"
+
+
+@pytest.mark.parametrize("now", [0, 5_000_000_000])
+def test_a_clock_before_1980_or_after_2107_loses_no_network(now, run, model, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now)
+        run.write("model.keras", model.save)
+    loaded = keras.models.load_model(run.folder / "model.keras")
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
 # A training loop
@@ -283,6 +363,50 @@ def test_ctrl_c_is_not_lost_while_an_object_is_cleaned_up():
     with pytest.raises(SystemExit) as caught:
         results.launch(main)
     assert caught.value.code == 130
+
+
+@not_on_windows
+def test_the_second_and_the_third_ctrl_c_exit_130_as_well(monkeypatch, capsys):
+    def close_all(status):
+        press_ctrl_c(times=2)
+
+    monkeypatch.setattr(results, "close_all", close_all)
+    with pytest.raises(SystemExit) as caught:
+        results.launch(press_ctrl_c)
+    press_ctrl_c()  # until Python ends
+    assert (caught.value.code, capsys.readouterr().err) == (130, "\ninterrupted\n")
+
+
+@not_on_windows
+def test_ctrl_c_while_a_picture_is_drawn_leaves_no_part_of_it(run, monkeypatch):
+    @plots.picture
+    def draw(path):
+        path.write_bytes(b"a part")
+        press_ctrl_c()
+
+    with pytest.raises(SystemExit) as caught:
+        results.launch(lambda: draw(run.folder / "picture.png"))
+    assert caught.value.code == 130
+    assert [path.name for path in run.folder.iterdir()] == ["result.json"]
+    assert written(run)["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("error", [MemoryError, lambda: tf.errors.ResourceExhaustedError(None, None, "OOM")])
+def test_too_little_memory_is_one_line(error, capsys):
+    def main():
+        raise error()
+
+    with pytest.raises(SystemExit) as caught:
+        results.launch(main)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: not enough memory; try a smaller network, --batch-size or --limit\n"
+
+
+def test_a_disk_that_is_full_is_one_line(capsys):
+    with pytest.raises(SystemExit) as caught:
+        results.launch(lambda: full("somewhere"))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: cannot write output or files (No space left on device)\n"
 
 
 def test_a_bug_keeps_its_traceback():

@@ -3,11 +3,10 @@
 import contextlib
 import functools
 import logging
-import sys
 import warnings
 from pathlib import Path
 
-from common import cli, files
+from common import cli, files, terminal
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,13 +20,18 @@ warnings.filterwarnings("ignore", "Glyph")  # a file's name in a title may have 
 GREYS = {"cmap": "gray", "vmin": 0, "vmax": 255}
 
 
+def ticks(classes):
+    """Return the classes that a short axis has room to name: ten digits, or six numbers of two digits."""
+    return range(0, classes, 1 if classes <= 10 else -(-classes // 6))
+
+
 @contextlib.contextmanager
 def optional(path):
     """Let what draws the picture `path` fail in one line: a changed network that it does not fit loses no result."""
     try:
         yield
     except Exception as error:
-        print(f"note: {cli.relative(path)} was not drawn: {' '.join(str(error).split())}", file=sys.stderr)
+        terminal.tell(f"note: {cli.relative(path)} was not drawn: {' '.join(str(error).split())}")
 
 
 def picture(draw):
@@ -82,14 +86,16 @@ def confusion(path, labels, probabilities, title):
     np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
     # The colours are scaled to the mistakes: beside the diagonal, a hundred times theirs, all would look alike.
     darkest = 2 * max(1, (counts - np.diag(counts.diagonal())).max())
-    figure = Figure(figsize=(2.2 + 0.5 * classes, 1.8 + 0.5 * classes), layout="constrained")
+    cell = 0.5 if classes <= 26 else 0.3  # inches
+    figure = Figure(figsize=(2.2 + cell * classes, 1.8 + cell * classes), layout="constrained")
     axes = figure.subplots()
     axes.imshow(counts, cmap="Blues", vmin=0, vmax=darkest)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if count > darkest / 2 else "black"
-        axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=9)
+        axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=18 * cell)
     axes.set(xticks=range(classes), yticks=range(classes), xlabel="the network says", ylabel="the digit is")
-    axes.set_title(f"{title}\n(colours scaled to the mistakes)", fontsize=11)
+    axes.tick_params(labelsize=20 * cell)
+    axes.set_title(f"{title}\n(colours scaled to the mistakes)", fontsize=max(11, cell * classes))
     figure.savefig(path, dpi=120)
 
 
@@ -109,7 +115,7 @@ def worst_mistakes(path, images, labels, probabilities, title):
         axes[0].imshow(images[index], **GREYS)
         axes[0].set_title(f"is {labels[index]}, read as {predicted[index]}", fontsize=10)
         axes[1].barh(range(classes), probabilities[index])
-        axes[1].set(xlim=(0, 1), xticks=(0, 1), yticks=range(classes), xlabel="probability")
+        axes[1].set(xlim=(0, 1), xticks=(0, 1), yticks=ticks(classes), xlabel="probability")
         axes[1].tick_params(labelsize=7)
         axes[1].invert_yaxis()
     for axes in figure.axes[::2]:
@@ -149,6 +155,6 @@ def show(folder):
             raise RuntimeError("no display")
         plt.show()
     except Exception as error:
-        print(f"note: no windows ({error}); the pictures are in {cli.relative(folder)}", file=sys.stderr)
+        terminal.tell(f"note: no windows ({error}); the pictures are in {cli.relative(folder)}")
     finally:
         plt.close("all")

@@ -1,8 +1,8 @@
 """The pictures of the regressor: arrays in, picture file out, or a window that shows the training as it goes."""
 
 import contextlib
-import sys
 
+from common import terminal
 from common.plots.common import picture
 
 import numpy as np
@@ -50,7 +50,7 @@ def window(show):
         draw = frame(figure)
         figure.show()
     except Exception as error:
-        print(f"note: the training is not shown live ({error})", file=sys.stderr)
+        terminal.tell(f"note: the training is not shown live ({error})")
         plt.close("training")
 
     def update(*frame):

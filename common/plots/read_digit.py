@@ -1,7 +1,7 @@
 """The picture of read_digit.py: what was given, what the network sees, and what it answers."""
 
 from common import ink
-from common.plots.common import GREYS, picture
+from common.plots.common import GREYS, picture, ticks
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -37,6 +37,6 @@ def what_it_sees(path, names, pictures, answers):
         axes[1].set_title("28 x 28 pixels, as in MNIST", fontsize=9)
         axes[1].set_axis_off()
         axes[2].bar(range(len(probabilities)), probabilities)
-        axes[2].set(ylim=(0, 1), xticks=range(len(probabilities)), xlabel="digit", ylabel="probability")
+        axes[2].set(ylim=(0, 1), xticks=ticks(len(probabilities)), xlabel="digit", ylabel="probability")
         axes[2].set_title(f"{probabilities.argmax()} ({100 * probabilities.max():.1f} %)", fontsize=9)
     figure.savefig(path, dpi=100)

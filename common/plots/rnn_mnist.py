@@ -1,6 +1,6 @@
 """The pictures of rnn_mnist.py: what the network would answer after each row."""
 
-from common.plots.common import GREYS, picture
+from common.plots.common import GREYS, picture, ticks
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ def beliefs(path, images, labels, beliefs, title):
         left_axes.set(xticks=[], yticks=range(7, 29, 7), ylabel="row", title=f"a {label}", box_aspect=1)
         drawn = chart.imshow(belief, aspect="auto", cmap="viridis", vmin=0, vmax=1)
         chart.set_box_aspect(1)
-        chart.set(xticks=range(belief.shape[1]), yticks=[], title="believed to be")
+        chart.set(xticks=ticks(belief.shape[1]), yticks=[], title="believed to be")
     for _, chart in grid[-2:]:
         chart.set_xlabel("digit")
     left.colorbar(drawn, ax=grid, label="probability", location="bottom", shrink=0.6, aspect=40)

@@ -1,0 +1,57 @@
+"""A wrong flag and --help are answered before TensorFlow starts; here it would end the script."""
+
+import importlib
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+from common import early
+
+import pytest
+
+PROJECT = Path(early.__file__).parent.parent
+SCRIPTS = sorted(path.stem for path in PROJECT.glob("*.py"))
+
+
+@pytest.fixture
+def shell(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was started')")
+
+    def run(script, *argv):
+        return subprocess.run([sys.executable, PROJECT / f"{script}.py", *argv], capture_output=True, text=True,
+                              encoding="utf-8", cwd=tmp_path,
+                              env={**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "80"})  # fmt: skip
+
+    return run
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_is_the_same_as_later_and_waits_for_nothing(script, shell, capsys, monkeypatch):
+    early_help = shell(script, "--help")
+    assert (early_help.returncode, early_help.stderr) == (0, "")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", [f"{script}.py"])
+    with pytest.raises(SystemExit):
+        importlib.import_module(script).main(["--help"])
+    assert early_help.stdout == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_mistyped_flag_is_refused_at_once(script, shell):
+    needed = ["some.keras"] if script == "paint_digits" else []
+    run = shell(script, *needed, "--sede=1")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "error: unrecognized arguments: --sede=1 (--help lists the flags)\n"
+
+
+def test_a_right_command_line_goes_on_to_tensorflow(shell):
+    assert shell("rnn_mnist", "--cell", "gru").stderr == "TensorFlow was started\n"
+
+
+def test_a_lesson_that_cannot_be_looked_at_is_parsed_later(shell, tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text("from common import cli\ndef parse(argv):\n    return undefined + 1\n")
+    monkeypatch.setattr(early.cli, "PROJECT", tmp_path)
+    monkeypatch.setitem(sys.modules, "__main__", types.SimpleNamespace(__file__=str(tmp_path / "own.py")))
+    assert early.answer() is None
