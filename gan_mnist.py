@@ -234,7 +234,7 @@ def parse(argv):
                         help="random numbers behind an image (default %(default)s)")
     parser.add_argument("--label-smoothing", type=cli.number(float, at_least=0, below=1), default=LABEL_SMOOTHING,
                         metavar="X", help="the discriminator's target for real images is 1 - X (default %(default)s)")
-    parser.add_argument("--judge", metavar="MODEL",
+    parser.add_argument("--judge", type=cli.path, metavar="MODEL",
                         help="a model.keras of cnn_mnist.py as the judge (default: a small one, trained first); not of "
                              "fast_mnist.py, whose label smoothing lowers all scores")
     return cli.parse(parser, argv, lambda args: {"steps": STEPS[args.architecture],

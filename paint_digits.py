@@ -74,7 +74,8 @@ def paint(generator, noise):
 def parse(argv):
     """Return the command line as a namespace."""
     parser = cli.parser(__doc__, images=False)
-    parser.add_argument("model", metavar="MODEL", help="a saved generator or decoder, such as generator.keras of a GAN")
+    parser.add_argument("model", type=cli.path, metavar="MODEL",
+                        help="a saved generator or decoder, such as generator.keras of a GAN")
     parser.add_argument("--count", type=cli.number(int, at_least=1), default=COUNT, metavar="N",
                         help="images to paint (default %(default)s)")
     parser.add_argument("--interpolate", action="store_true", help="also walk from one random digit to another")

@@ -145,8 +145,9 @@ def newest_model():
 def parse(argv):
     """Return the command line as a namespace."""
     parser = cli.parser(__doc__)
-    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="a photograph or drawing of one digit or more")
-    parser.add_argument("--model", metavar="FILE", help="a saved classifier (default: the newest run's)")
+    parser.add_argument("pictures", type=cli.path, nargs="*", metavar="PICTURE",
+                        help="a photograph or drawing of one digit or more")
+    parser.add_argument("--model", type=cli.path, metavar="FILE", help="a saved classifier (default: the newest run's)")
     parser.add_argument("--draw", action="store_true", help="draw in the browser, and see it read")
     parser.add_argument("--port", type=cli.number(int, at_least=0, below=65536), default=PORT, metavar="N",
                         help="port of the page to draw on; 0 takes any free one (default %(default)s)")

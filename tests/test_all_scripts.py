@@ -61,7 +61,7 @@ def test_every_script_is_tried_here():
     assert {*SHORT, *OTHERS} == set(SCRIPTS)
 
 
-@scripts("mlp_mnist", "gan_mnist")
+@scripts("mlp_mnist")
 def test_a_run_elsewhere_is_tidy_from_the_first_line_to_the_last(script, tmp_path):
     run = shell(script, *SHORT[script], "--out", "out", "--seed", "7", cwd=tmp_path, HOME=str(tmp_path / "home"))
     assert run.returncode == 0, run.stdout

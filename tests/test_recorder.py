@@ -104,6 +104,7 @@ def test_a_run_that_was_interrupted_goes_on_from_its_last_whole_epoch(whole, mon
     assert (again["folder"] / "history.csv").read_text() == (whole["folder"] / "history.csv").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="written for the signals of POSIX")
 def test_what_a_killed_process_left_goes_on_to_the_same_weights(tmp_path):
     script, out = PROJECT / "mlp_mnist.py", tmp_path / "out"
