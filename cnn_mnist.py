@@ -16,7 +16,7 @@ Try next  --filters 8            With 1,978 parameters, a fortieth: how much of 
 Source    "TensorFlow fundamentals" (document 003), Listings 3.17 and 3.18, Table 3.2; Atienza (000), section 4.
 """
 
-from common import cli, device, mnist, results, runs  # first: device starts TensorFlow without its log lines
+from common import cli, device, mnist, runs, script  # first: device starts TensorFlow without its log lines
 from common.plots.cnn_mnist import feature_maps, kernels
 from common.plots.common import report
 from common.plots.diagram import diagram
@@ -115,4 +115,4 @@ def parse(argv):
 
 
 if __name__ == "__main__":
-    results.launch(main)
+    script.launch(main)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import cnn_mnist
 import mlp_mnist
 import rnn_mnist
-from common import cli, device, mnist, results, runs
+from common import cli, device, mnist, runs, script
 from common.plots.common import report
 from common.plots.diagram import diagram
 
@@ -171,4 +171,4 @@ def parse(argv):
 
 
 if __name__ == "__main__":
-    results.launch(main)
+    script.launch(main)

@@ -19,7 +19,7 @@ Source    "Deep learning: RNNs and LSTMs" (document 001), Listing 5.5 and its si
 
 import math
 
-from common import cli, device, mnist, results, runs  # first: device starts TensorFlow without its log lines
+from common import cli, device, mnist, runs, script  # first: device starts TensorFlow without its log lines
 from common.judge import Judge
 from common.plots.common import animation
 from common.plots.diagram import diagram
@@ -242,4 +242,4 @@ def parse(argv):
 
 
 if __name__ == "__main__":
-    results.launch(main)
+    script.launch(main)

@@ -16,7 +16,7 @@ Try next  --stateless        The twin forgets after every window. At which of it
 Source    "RNN and LSTM" (document 004), Regressor.
 """
 
-from common import cli, device, results, runs  # first: device starts TensorFlow without its log lines
+from common import cli, device, runs, script  # first: device starts TensorFlow without its log lines
 from common.plots import lstm_regressor as plots
 from common.plots.common import animation
 from common.plots.diagram import diagram
@@ -180,4 +180,4 @@ def parse(argv):
 
 
 if __name__ == "__main__":
-    results.launch(main)
+    script.launch(main)

@@ -13,7 +13,7 @@ Try next  --dropout 0             Does the training accuracy still tell you anyt
 Source    "TensorFlow fundamentals" (document 003), Listing 3.8 and Table 3.1; Atienza (000), section 3.
 """
 
-from common import cli, device, mnist, results, runs  # first: device starts TensorFlow without its log lines
+from common import cli, device, mnist, runs, script  # first: device starts TensorFlow without its log lines
 from common.plots.common import report
 from common.plots.diagram import diagram
 
@@ -102,4 +102,4 @@ def parse(argv):
 
 
 if __name__ == "__main__":
-    results.launch(main)
+    script.launch(main)

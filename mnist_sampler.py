@@ -11,7 +11,7 @@ Try next  --seed 1              Which of the 25 digits would you misread yoursel
 Source    "TensorFlow fundamentals" (document 003), Listing 3.6 and Figure 3.3.
 """
 
-from common import cli, mnist, results
+from common import cli, mnist, results, script
 from common.plots.common import show
 from common.plots.mnist_sampler import samples, three_views
 
@@ -44,4 +44,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    results.launch(main)
+    script.launch(main)

@@ -12,7 +12,7 @@ Try next  --interpolate           Are the images half-way digits, too?
 Source    "Deep learning: RNNs and LSTMs" (document 001), step 6 of a GAN.
 """
 
-from common import cli, device, files, results, saved  # noqa: F401  device starts TensorFlow without its log lines
+from common import cli, device, files, results, saved, script  # noqa: F401  device starts TensorFlow without its log lines
 from common.plots.common import show
 from common.plots.gan_mnist import as_pixels, grid
 
@@ -83,4 +83,4 @@ def parse(argv):
 
 
 if __name__ == "__main__":
-    results.launch(main)
+    script.launch(main)

@@ -17,7 +17,7 @@ Source    The preparation is that of MNIST itself: LeCun, Cortes and Burges, "Th
 import contextlib
 import json
 
-from common import cli, device, ink, mnist, pad, photographs, results, saved  # noqa: F401  device starts TensorFlow
+from common import cli, device, ink, mnist, pad, photographs, results, saved, script  # noqa: F401  device starts TensorFlow
 from common.plots.common import show
 from common.plots.read_digit import what_it_sees
 from rnn_mnist import belief_by_row
@@ -159,4 +159,4 @@ def parse(argv):
 
 
 if __name__ == "__main__":
-    results.launch(main)
+    script.launch(main)

@@ -16,7 +16,7 @@ Try next  --bidirectional          Two readers, one from each end: what is the s
 Source    "TensorFlow fundamentals" (document 003), Listing 3.19, Table 3.3; Atienza (000), sections 5 and 6; LISTINGS.
 """
 
-from common import cli, device, mnist, results, runs  # first: device starts TensorFlow without its log lines
+from common import cli, device, mnist, runs, script  # first: device starts TensorFlow without its log lines
 from common.plots.common import optional, report
 from common.plots.diagram import diagram
 from common.plots.rnn_mnist import beliefs
@@ -161,4 +161,4 @@ def parse(argv):
 
 
 if __name__ == "__main__":
-    results.launch(main)
+    script.launch(main)

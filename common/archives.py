@@ -25,10 +25,10 @@ def read(path):
     folder, wanted = path, None
     if path.is_dir() and (path / "mnist.npz").exists():
         path = path / "mnist.npz"
-    elif path.is_dir() and (path / "raw").is_dir():  # torchvision's
-        folder = path / "raw"
+    elif path.is_dir() and len(raw := [*path.glob("raw"), *path.glob("*/raw")]) == 1:  # torchvision's
+        folder = raw[0]
     if not path.is_dir():
-        formats.size(path)
+        formats.size(path, formats.LARGEST_CSV)
         match = FILE.fullmatch(path.name)
         if not match or (path.suffix == ".npz" and not match[3]):
             return _tidy(read_npz(path)), path.stem
@@ -38,17 +38,19 @@ def read(path):
     arrays = _tidy(_read_set(files))
     if "emnist" in name.lower():  # its images lie on their side
         arrays |= {key: np.ascontiguousarray(arrays[key].swapaxes(1, 2)) for key in ("x_train", "x_test")}
+    if "letters" in name.lower() and min(arrays["y_train"].min(), arrays["y_test"].min()) == 1:  # a is 1
+        arrays |= {key: arrays[key] - np.uint8(1) for key in ("y_train", "y_test")}
     folder = folder.resolve()
     return arrays, name or (folder.parent if folder.name == "raw" else folder).name
 
 
 def sets(folder):
-    """Return {name: {key: path}} of the sets whose files lie in `folder`; "" is the one whose files bear no name."""
+    """Return {name: {key: path}} of the sets in `folder`; that of train-images-... and the like is called ""."""
     found = {}
     for path in sorted(folder.iterdir()):
         path = path / path.name if path.is_dir() else path  # Kaggle puts each file into a folder of its name
         match = FILE.fullmatch(path.name)
-        if match and path.exists():
+        if match and path.exists() and path.name[0] != ".":  # macOS packs a ._NAME beside each file
             kind = {"images": "x", "imgs": "x", "labels": "y"}.get((match[3] or "").lower(), "csv")
             part = "train" if match[2].lower() == "train" else "test"
             found.setdefault(match[1] or "", {}).setdefault(f"{kind}_{part}", path)
@@ -58,7 +60,7 @@ def sets(folder):
 def holds_mnist(folder):
     """Return whether `folder` has files with MNIST's own names."""
     try:
-        return "" in sets(folder)
+        return any(key in KEYS for key in sets(folder).get("", {}))
     except OSError:  # there is no such folder, or it is closed to us
         return False
 
@@ -114,7 +116,7 @@ def _tidy(arrays):
     tidy = {}
     for part in ("train", "test"):
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if x.ndim not in (2, 3, 4) or x.shape[1:] not in ((784,), (28, 28), (28, 28, 1), (1, 28, 28)):
+        if x.shape[1:] not in ((784,), (28, 28), (28, 28, 1), (1, 28, 28)):
             raise ValueError(f"x_{part} is {x.dtype} {x.shape}, expected uint8 (count, 28, 28)")
         if x.dtype != np.uint8 and (x.dtype.kind not in "iu" or (x.size and not 0 <= x.min() <= x.max() <= 255)):
             raise ValueError(f"x_{part} is {x.dtype}, expected whole numbers from 0 to 255, such as uint8")
@@ -123,10 +125,5 @@ def _tidy(arrays):
             raise ValueError(f"y_{part} is {y.dtype} {y.shape}, expected one whole number for each of {len(x)} images")
         if y.min() < 0 or y.max() > 255:
             raise ValueError(f"y_{part} holds labels from {y.min()} to {y.max()}, expected 0 to 255 at most")
-        tidy |= {f"x_{part}": x.reshape(-1, 28, 28).astype(np.uint8, copy=False), f"y_{part}": y.astype(np.uint8)}
-    lowest, highest = (pick([pick(tidy[key]) for key in ("y_train", "y_test")]) for pick in (min, max))
-    if lowest == highest:
-        raise ValueError(f"every label is {lowest}: nothing to tell apart")
-    if lowest == 1 and highest > 9:  # letters, counted from 1
-        tidy |= {key: tidy[key] - np.uint8(1) for key in ("y_train", "y_test")}
+        tidy |= {f"x_{part}": x.reshape(-1, 28, 28).astype(np.uint8, "C", copy=False), f"y_{part}": y.astype(np.uint8)}
     return tidy

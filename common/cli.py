@@ -17,7 +17,7 @@ ACTIVATIONS = ("relu", "elu", "selu", "gelu", "silu", "leaky_relu", "softplus", 
 
 
 class UserError(Exception):
-    """Something the person can put right: `runs.launch` prints it as one line, `error: ...`, with exit code 2."""
+    """Something the person can put right: `script.launch` prints it as one line, `error: ...`, with exit code 2."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,7 +75,7 @@ path = os.path.expanduser  # an argparse type: the shell leaves the ~ of --data=
 
 
 def _device(text):
-    if re.fullmatch(r"auto|gpu|tpu|cpu(:[1-9]\d*)?", text):
+    if re.fullmatch(r"auto|gpu|tpu|cpu(:[1-9]\d{0,2})?", text):
         return text
     raise argparse.ArgumentTypeError(f"expected auto, cpu, gpu, tpu or cpu:N, got {text!r}")
 
@@ -104,7 +104,7 @@ def parser(doc, epochs=None, steps=None, batch_size=None, images=True, optimizer
                             help="size of an update (adam's default 0.001, sgd's 0.01)")
     if images:
         shared.add_argument("--data", type=path, metavar="PATH",
-                            help="an .npz file, a folder with the four IDX files, the word digits (the bundled "
+                            help="an .npz file, a folder with IDX or CSV files, the word digits (the bundled "
                                  "stand-in) or mnist (no stand-in); default: found or downloaded")
     training = (epochs, steps) != (None, None)
     if images and training:

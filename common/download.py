@@ -13,7 +13,7 @@ from common import formats, terminal
 CONNECT_SECONDS = 5  # to wait for a server's answer
 STALL_SECONDS = 20  # without a byte before a transfer is given up
 PROBE_SECONDS = 8  # for all servers together, name look-ups included, to say that they are there
-TRANSFER_SECONDS = 300  # for all of a server's files: 40 KB a second
+TRANSFER_SECONDS = 600  # for all servers, each of which gets an equal part of what is left
 LEFT_SECONDS = 24 * 3600  # after which a temporary folder is that of a download which was killed
 
 OFFICIAL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
@@ -53,19 +53,23 @@ def fetch(what, sources, folder, pack):
     terminal.tell(f"No {what} here yet: looking for a server that has it ...")
     failed = []
     answers = _probe([base + next(iter(files)) for base, files in sources])
-    for (base, files), refusal in zip(sources, answers, strict=True):
+    end = time.monotonic() + TRANSFER_SECONDS
+    for place, ((base, files), refusal) in enumerate(zip(sources, answers, strict=True)):
         host = base.split("://")[1].rstrip("/")
         if refusal:
             failed.append(f"{host}: {refusal}")
             continue
         terminal.tell(f"Downloading {what} from {host} ...")
+        seconds = (end - time.monotonic()) / (len(sources) - place)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=folder, ignore_cleanup_errors=True) as temporary:
 
             def transfer(base=base, files=files, temporary=temporary):
                 for name, (known_hash, size) in files.items():
+                    if not Path(temporary).exists():  # it took too long
+                        return
                     pooch.retrieve(base + name, known_hash, fname=name, path=temporary, downloader=_Limited(size))
 
-            reason = _within(TRANSFER_SECONDS, transfer, "not all there")
+            reason = _within(seconds, transfer, "not all there")
             if reason is None:
                 finished = pack(Path(temporary))
                 if not (folder / finished.name).exists():
@@ -85,9 +89,10 @@ class _Limited:
         import requests
         from tqdm import tqdm
 
+        quiet = not terminal.is_watched(sys.stderr)
         with (
             requests.get(url, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as response,
-            tqdm(total=self.size, unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty()) as bar,
+            tqdm(total=self.size, unit="B", unit_scale=True, leave=False, disable=quiet) as bar,
             open(path, "wb") as file,
         ):
             response.raise_for_status()
@@ -100,7 +105,7 @@ class _Limited:
 
 def _within(seconds, work, late):
     """Return None if `work()` is done by then, else why not. It goes on in its thread: a read cannot be cut short."""
-    outcome = [f"{late} within {seconds} s"]
+    outcome = [f"{late} within {seconds:.3g} s"]
 
     def run():
         try:

@@ -35,8 +35,20 @@ def answer():
     script = getattr(sys.modules["__main__"], "__file__", None)
     if terminal.in_notebook() or not script or Path(script).resolve().parent != cli.PROJECT:
         return
-    lesson = ast.parse(Path(script).read_text(encoding="utf-8"))
-    names = _Names(__doc__=ast.get_docstring(lesson), __name__=Path(script).stem, cli=cli)
+    try:
+        names = _look_at(Path(script))
+        names["parse"](None)
+    except cli.UserError as error:
+        terminal.tell(cli.line(error))
+        sys.exit(2)
+    except Exception:
+        return
+
+
+def _look_at(script):
+    """Return the constants and functions of a lesson, by their names."""
+    lesson = ast.parse(script.read_bytes())
+    names = _Names(__doc__=ast.get_docstring(lesson), __name__=script.stem, cli=cli)
     for part in lesson.body:
         kept = isinstance(part, (ast.Assign, ast.FunctionDef, ast.ClassDef))
         if isinstance(part, (ast.Import, ast.ImportFrom)):
@@ -44,11 +56,5 @@ def answer():
             kept = module.partition(".")[0] in sys.stdlib_module_names
         if kept:
             with contextlib.suppress(Exception):
-                exec(compile(ast.Module([part], []), script, "exec"), names)
-    try:
-        names["parse"](None)
-    except cli.UserError as error:
-        terminal.tell(cli.line(error))
-        sys.exit(2)
-    except Exception:
-        return
+                exec(compile(ast.Module([part], []), str(script), "exec"), names)
+    return names

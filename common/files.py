@@ -12,14 +12,14 @@ from common import terminal
 STOP = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-class _Dated(zipfile.ZipInfo):
+class _ClampedZipInfo(zipfile.ZipInfo):
     """An entry of a zip file, such as a saved model, whose years end in 2107: a clock may be set to any other."""
 
     def __init__(self, filename="NoName", date_time=(1980, 1, 1, 0, 0, 0)):
         super().__init__(filename, min(max(date_time, (1980, 1, 1, 0, 0, 0)), (2107, 12, 31, 23, 59, 58)))
 
 
-zipfile.ZipInfo = _Dated
+zipfile.ZipInfo = _ClampedZipInfo
 
 
 @contextlib.contextmanager
@@ -28,7 +28,7 @@ def whole(path):
 
     It is on the disk before it gets its name, so not even a power cut leaves a part of it under that name.
     """
-    partial = anew(path).with_name(f"partial-{path.name}")
+    partial = remake_folder(path).with_name(f"partial-{path.name}")
     try:
         yield partial
         with partial.open("rb+") as file:
@@ -39,7 +39,7 @@ def whole(path):
             partial.unlink(missing_ok=True)
 
 
-def anew(path):
+def remake_folder(path):
     """Return `path`, and make its folder again if it was deleted or renamed while a run wrote into it."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True)

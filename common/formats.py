@@ -12,15 +12,16 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 LARGEST = 2**30  # bytes of a file, and of what is packed in it; EMNIST's largest set has 640 MB
+LARGEST_CSV = 2**31  # as text it has 1.3 GB
 
 
-def size(path):
+def size(path, most=LARGEST):
     """Return the bytes of a file. Raises ValueError where it is a pipe or a device, or too large."""
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
         raise ValueError(f"{path.name} is neither a file nor a folder")
-    if facts.st_size > LARGEST:
-        raise ValueError(f"{path.name} has more than {LARGEST >> 20} MB")
+    if facts.st_size > most:
+        raise ValueError(f"{path.name} has more than {most >> 20} MB")
     return facts.st_size
 
 
@@ -69,17 +70,18 @@ def read_idx(path):
 
 def read_csv(path):
     """Return a CSV file as uint8 (count, 785): a label and 784 pixels a line; a first line may name the columns."""
-    size(path)
-    with path.open(encoding="utf-8", errors="replace") as file:
+    size(path, LARGEST_CSV)
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         columns = file.readline(2**16).split(",")
     if len(columns) != 785:
         hint = "no labels" if len(columns) == 784 else "not a label and 784 pixels"
         raise ValueError(f"{path.name} has {len(columns)} columns: {hint}; expected the label first, then 784 pixels")
     try:
         header = not columns[1].strip().isdecimal()
-        return np.loadtxt(path, np.uint8, delimiter=",", skiprows=int(header), ndmin=2)
+        return np.loadtxt(path, np.uint8, delimiter=",", skiprows=int(header), ndmin=2,
+                          encoding="utf-8-sig")  # fmt: skip
     except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from None
+        raise ValueError(f"{path.name}: {error}; expected whole numbers from 0 to 255") from None
 
 
 def bundled_digits():

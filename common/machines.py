@@ -1,4 +1,4 @@
-"""The machines that TF_CONFIG names: they meet, make sure that they do the same, and train one model together."""
+"""The machines that TF_CONFIG names: they meet, check that they run the same command, and train one model together."""
 
 import functools
 import hashlib
@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 
 from common import cli, device, files, terminal
@@ -50,6 +51,8 @@ def strategy(workers, index):
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
     # TensorFlow hears no signal while it waits: the system's own handlers end the script at once.
     default = signal.default_int_handler if terminal.in_notebook() else signal.SIG_DFL
+    joined = threading.Event()
+    threading.Thread(target=_limit, args=(joined,), daemon=True).start()
     try:
         with device.quiet(), files.stop_calls(default):
             return tf.distribute.MultiWorkerMirroredStrategy()
@@ -58,12 +61,27 @@ def strategy(workers, index):
         raise cli.UserError(
             f"TF_CONFIG: the workers did not come together; start the same command on all of them ({reason})"
         ) from None
+    finally:
+        joined.set()
+
+
+def _limit(joined):
+    """End the script where TensorFlow has not joined the machines after WAIT_SECONDS; say every now and then it waits.
+
+    They have answered one another by then, so it is no worker that answers, or two of them have the same index.
+    """
+    for _ in range(WAIT_SECONDS // WORD_SECONDS):
+        if joined.wait(WORD_SECONDS):
+            return
+        print("still waiting for TensorFlow on the other machines; has each one an index of its own?", flush=True)
+    print(f"error: TF_CONFIG: the workers did not come together in {WAIT_SECONDS} s", flush=True)
+    os._exit(2)
 
 
 def _meet(workers, index):
-    """Wait until every worker can be reached, and say who is missing; TensorFlow would wait without end or word.
+    """Wait until something answers at every worker's address, and say who is missing.
 
-    Raises cli.UserError after WAIT_SECONDS, and where this machine does not have its address.
+    Raises cli.UserError after WAIT_SECONDS, and where the port of this machine is taken.
     """
     try:
         own = socket.create_server(("", int(workers[index].rpartition(":")[2])))
@@ -141,6 +159,6 @@ def _repair_fit():
     else:
         print(
             f"Keras {tf.keras.__version__} was not tried on several machines. If it trains, _repair_fit in "
-            f"common/cluster.py can go; if fit fails, pip install 'keras=={KERAS_REPAIRED}.*'",
+            f"common/machines.py can go; if fit fails, pip install 'keras=={KERAS_REPAIRED}.*'",
             flush=True,
         )

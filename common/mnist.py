@@ -57,7 +57,7 @@ class Digits(NamedTuple):
 def load_mnist(source=None, limit=None):
     """Return the images as `Digits`, the training set cut to its first `limit` images.
 
-    `source` is an .npz file, a folder with the four IDX files, "digits" (scikit-learn's bundled stand-in), "mnist"
+    `source` is a file or folder as `archives.read` takes them, "digits" (scikit-learn's bundled stand-in), "mnist"
     (no stand-in) or None: the project's data folder, the Keras cache, a download, and with no network the stand-in.
     The name is "MNIST" only where the arrays' hashes say so, else that of the file or folder.
 

@@ -53,7 +53,7 @@ class Recorder(keras.callbacks.Callback):
         if self._batches == self.params["steps"]:  # not one that was cut short
             self._rows.append(row)
             if self._first and self.run.resumable:
-                with self.run.worth(cli.CHECKPOINT):
+                with self.run.may_lose(cli.CHECKPOINT):
                     save(self.run.folder / cli.CHECKPOINT, self.model, rows=self._rows, seconds=self.run.seconds())
 
     def on_train_end(self, logs=None):

@@ -1,16 +1,11 @@
-"""A script's folder and its result.json, and how a script ends."""
+"""The folders of runs, and their result.json."""
 
-import _thread
 import atexit
 import contextlib
-import errno
 import json
 import os
 import shutil
-import signal
-import sys
 import tempfile
-import threading
 from pathlib import Path
 
 from common import cli, files, terminal
@@ -21,7 +16,6 @@ except ImportError:  # Windows
     fcntl = None
 
 RUNS_DIR = cli.PROJECT / "runs"
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOTDIR, errno.EACCES)  # full, or no longer ours
 _folders = []  # of the runs that this process has begun
 
 
@@ -51,9 +45,10 @@ def new_folder(script, out=None, keep=True):
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
                 raise cli.UserError(f"--out {out}: holds files already, maybe another run's; name a new folder")
+        _held(folder)  # before it says that it is running
         with (folder / "result.json").open("x") as file:
             file.write('{"status": "running"}\n')
-        return _held(folder)
+        return folder
     except (FileExistsError, NotADirectoryError):
         raise cli.UserError(f"{out or RUNS_DIR}: a file is in the way, or another run has just begun there") from None
     except OSError as error:
@@ -130,59 +125,3 @@ def close_all(status):
             facts = json.loads((folder / "result.json").read_text())
             if facts["status"] in ("running", "trained"):
                 write_result(folder, {**facts, "status": status})
-
-
-def launch(main):
-    """Run `main()` and exit: 0, 2 after a UserError in one line, 130 after Ctrl-C. A bug keeps its traceback.
-
-    As other Unix tools do, exit with 141 where the reader of a pipe has left, as `head` does.
-    """
-    before, sys.unraisablehook = sys.unraisablehook, _not_lost
-    try:
-        with files.stop_calls(signal.default_int_handler):  # which raises KeyboardInterrupt
-            code, line = 130 if main().get("status") == "interrupted" else 0, None
-            sys.stdout.flush()
-    except BaseException as error:
-        with files.stop_calls(signal.SIG_IGN):  # once more Ctrl-C
-            code, line = _ending(error)
-            close_all("interrupted" if code in (130, 141) else "failed")
-            if code is None:
-                raise
-    finally:
-        sys.unraisablehook = before
-    if line:
-        terminal.tell(line)
-    if not terminal.in_notebook():
-        for number in files.STOP * (threading.current_thread() is threading.main_thread()):
-            signal.signal(number, signal.SIG_IGN)  # nothing is left to stop
-        sys.exit(code)
-
-
-def _ending(error):
-    """Return exit code and last line for what a person did, or a machine lacks; None, None for a bug."""
-    if isinstance(error, cli.UserError):
-        return 2, cli.line(error)
-    if isinstance(error, KeyboardInterrupt):
-        return 130, "\ninterrupted"
-    if isinstance(error, OSError):
-        terminal.give_up()
-    if BrokenPipeError in (type(error), type(error.__context__)):  # of which the summary's rich makes a SystemExit
-        return 141, None
-    if isinstance(error, OSError) and error.errno in DISK:
-        where = cli.relative(error.filename) if error.filename else "output or files"
-        return 2, f"error: cannot write {where} ({error.strerror})"
-    kind = type(error).__name__  # TensorFlow's errors, which this room does not import
-    if kind in ("MemoryError", "ResourceExhaustedError"):
-        return 2, "error: not enough memory; try a smaller network, --batch-size or --limit"
-    if kind in ("UnavailableError", "DeadlineExceededError", "AbortedError"):
-        return 2, ("error: a worker of TF_CONFIG cannot be reached any more, and none goes on alone; start all of them "
-                   "again")  # fmt: skip
-    return None, None
-
-
-def _not_lost(unraisable):
-    """Let a Ctrl-C that came while an object was being cleaned up, where Python ignores exceptions, come again."""
-    if unraisable.exc_type is KeyboardInterrupt:
-        threading.Timer(0.01, _thread.interrupt_main).start()  # at once would be in here, and ignored as well
-    else:
-        sys.__unraisablehook__(unraisable)

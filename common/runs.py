@@ -78,7 +78,7 @@ class Run:
         row = {"dataset": self.dataset, **row}
         self._columns = self._columns or list(row)  # those of the first row
         path = self.folder / "history.csv"
-        with self.worth("history.csv"), files.anew(path).open("a", newline="", encoding="utf-8") as file:
+        with self.may_lose("history.csv"), files.remake_folder(path).open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
             if not file.tell():
                 writer.writeheader()
@@ -86,11 +86,11 @@ class Run:
 
     def write(self, name, save):
         """Call `save(path)`, such as a model's `save`, for the run's file `name`; Ctrl-C and the like wait for it."""
-        with self.worth(name), files.stop_waits(), files.whole(self.folder / name) as path:
+        with self.may_lose(name), files.stop_waits(), files.whole(self.folder / name) as path:
             save(path)
 
     @contextlib.contextmanager
-    def worth(self, name):
+    def may_lose(self, name):
         """Let the file `name` be lost to a full disk and the like, in one line: the training is worth more."""
         try:
             yield
@@ -100,8 +100,11 @@ class Run:
                 terminal.tell(f"note: {cli.relative(self.folder / name)} was not written ({error.strerror})")
             self.lost[name] = error.strerror
 
+    def _lost(self):
+        return {name: reason for name, reason in self.lost.items() if name != cli.CHECKPOINT}
+
     def _write_facts(self):
-        with self.worth("result.json"):
+        with self.may_lose("result.json"):
             results.write_result(self.folder, self.facts)
 
     @contextlib.contextmanager
@@ -140,9 +143,8 @@ class Run:
         `headline` and `baseline` are the closing line's texts, such as "Test accuracy: 98.3%" and "baseline 11.35%".
         `train` and `test` are what `evaluate` says of the two sets; with the other `numbers` they go into result.json.
         """
-        lost = ", ".join(name for name in self.lost if name != cli.CHECKPOINT)
         self.facts |= {
-            "status": "interrupted" if self.interrupted else "failed" if lost else "finished",
+            "status": "interrupted" if self.interrupted else "failed" if self._lost() else "finished",
             "parameters": model.count_params(),
             "precision": model.dtype_policy.name,
             "seconds_total": round(time.perf_counter() - self._started, 2),
@@ -151,8 +153,9 @@ class Run:
             **{name: float(value) if hasattr(value, "dtype") else value for name, value in numbers.items()},
         }
         self._write_facts()
+        lost = self._lost()
         checkpoint, to_go_on = self.folder / cli.CHECKPOINT, results.to_go_on(self.facts["script"], self.folder)
-        if self.facts["status"] == "finished":
+        if self.facts["status"] == "finished" and not lost:
             checkpoint.unlink(missing_ok=True)
         parts = [f"{headline} on {self.dataset}" if self.stand_in else headline]
         if self.interrupted:
@@ -167,8 +170,8 @@ class Run:
         parts.append(f"worker {self.worker}: worker 0 has the files" if self.worker else cli.relative(self.folder))
         print(" | ".join(parts), flush=True)
         if lost:
-            cure = f"; make room, and {to_go_on}" if os.path.exists(checkpoint) else ""
-            raise cli.UserError(f"{lost} could not be written ({', '.join(sorted(set(self.lost.values())))}){cure}")
+            cure = f"; mend that, then {to_go_on}" if os.path.exists(checkpoint) else ""
+            raise cli.UserError(f"{', '.join(lost)} could not be written ({', '.join(sorted({*lost.values()}))}){cure}")
         if self.args.show:
             plots.show(self.folder)
         return {**self.facts, "folder": self.folder}

@@ -10,7 +10,7 @@ from common import cli
 from keras.src.backend.common import global_state
 from tensorflow import keras
 
-LARGEST = 2**20  # numbers that a layer may answer to one image: 2 GB for a batch of 500
+LARGEST = 2**20  # outputs of a layer for one image: 2 GB for a batch of 500
 CONFIG_BYTES = 10**7  # of the description of a model's layers
 
 
@@ -20,7 +20,7 @@ def load_model(path, what, fits):
     Raises cli.UserError where there is none, or another one.
     """
     if not os.path.isfile(path):  # Keras would look for hf://, gs:// and the like on the network, and wait for a pipe
-        raise cli.UserError(f"{path}: there is no such file; expected {what}, saved as .keras")
+        raise cli.UserError(f"{path or repr('')}: there is no such file; expected {what}, saved as .keras")
     try:
         _check_size(path)
         model = keras.models.load_model(path, compile=False)
@@ -36,9 +36,11 @@ def load_model(path, what, fits):
 def _check_size(path):
     """Lay out the model's layers without their weights. Raises ValueError where it would not fit into memory."""
     if not zipfile.is_zipfile(path):
-        raise ValueError("damaged, or no .keras file")
+        raise ValueError("damaged, or no .keras file: model.save(\"model.keras\") writes one")
     with zipfile.ZipFile(path) as file:
         sizes = {entry.filename: entry.file_size for entry in file.infolist()}
+        if not {"config.json", "model.weights.h5"} <= {*sizes}:
+            raise ValueError("no .keras file")
         if sizes["config.json"] > CONFIG_BYTES:
             raise ValueError("the description of its layers is too long")
         layers = json.loads(file.read("config.json"), object_pairs_hook=_without_optimizer)
@@ -51,7 +53,8 @@ def _check_size(path):
     if 2 * model.count_params() > sizes["model.weights.h5"]:  # bytes: a weight has 2 at least
         raise ValueError(f"its layers want {model.count_params():,} weights, and it holds fewer")
     for layer in model._flatten_layers(include_self=False):
-        if any(math.prod(size or 1 for size in output.shape) > LARGEST for output in keras.tree.flatten(layer.output)):
+        outputs = keras.tree.flatten(layer.output) if layer._inbound_nodes else []  # a cell of an RNN has none
+        if any(math.prod(size or 1 for size in output.shape) > LARGEST for output in outputs):
             raise ValueError(f"the layer {layer.name} is too large")
 
 

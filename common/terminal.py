@@ -22,9 +22,9 @@ def in_notebook():
     return hasattr(sys, "ps1")
 
 
-def is_watched():
+def is_watched(stream=None):
     """Return whether a person watches what is printed, and not a file or a pipe."""
-    return in_notebook() or bool(getattr(sys.stdout, "isatty", bool)())
+    return in_notebook() or bool(getattr(stream or sys.stdout, "isatty", bool)())
 
 
 def tell(line):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from common import cli, mnist, results
+from common.script import launch
 
 import numpy as np
 import pytest
@@ -100,12 +101,20 @@ def test_help_shows_the_card_and_every_flag_on_a_screen_and_a_half(script, capsy
 def test_a_mistake_is_one_line_and_exit_code_2(script, capsys):
     main = importlib.import_module(script).main
     with pytest.raises(SystemExit) as caught:
-        results.launch(lambda: main([*SHORT[script], "--batch-size", "none"]))
+        launch(lambda: main([*SHORT[script], "--batch-size", "none"]))
     assert caught.value.code == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("error: argument --batch-size: expected a whole number of at least 1, got 'none'")
     assert printed.err.count("\n") == 1
+
+
+def test_a_network_beyond_memory_is_one_line(capsys):
+    with pytest.raises(SystemExit) as caught:
+        launch(lambda: importlib.import_module("mlp_mnist").main([*SHORT["mlp_mnist"], "--units", "4000000000"]))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: not enough memory; try a smaller network, --batch-size or --limit"]  # fmt: skip
 
 
 @scripts("mlp_mnist")

@@ -56,6 +56,7 @@ def test_a_flag_of_training_is_there_only_if_its_default_is_given(defaults, expe
         ("--seed", str(2**32)),
         ("--device", "abacus"),
         ("--device", "cpu:0"),
+        ("--device", "cpu:" + "9" * 30),
         ("--device", "cpu:x"),
         ("--device", "gpu:1"),
         ("--epoch", "3"),

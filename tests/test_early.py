@@ -46,12 +46,21 @@ def test_a_mistyped_flag_is_refused_at_once(script, shell):
     assert run.stderr == "error: unrecognized arguments: --sede=1 (--help lists the flags)\n"
 
 
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf", b"# coding: latin-1\n# \xe9\n"])
+def test_a_lesson_may_be_saved_in_another_way(content, tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_bytes(content + b"def parse(argv):\n    raise cli.UserError('x')\n")
+    monkeypatch.setattr(early.cli, "PROJECT", tmp_path)
+    monkeypatch.setitem(sys.modules, "__main__", types.SimpleNamespace(__file__=str(tmp_path / "own.py")))
+    with pytest.raises(SystemExit):
+        early.answer()
+
+
 def test_a_right_command_line_goes_on_to_tensorflow(shell):
     assert shell("rnn_mnist", "--cell", "gru").stderr == "TensorFlow was started\n"
 
 
 def test_a_lesson_that_cannot_be_looked_at_is_parsed_later(shell, tmp_path, monkeypatch):
-    (tmp_path / "own.py").write_text("from common import cli\ndef parse(argv):\n    return undefined + 1\n")
+    (tmp_path / "own.py").write_text("from common import cli\ndef parse(argv):\n    return undefined + 1\n) wrong\n")
     monkeypatch.setattr(early.cli, "PROJECT", tmp_path)
     monkeypatch.setitem(sys.modules, "__main__", types.SimpleNamespace(__file__=str(tmp_path / "own.py")))
     assert early.answer() is None

@@ -105,7 +105,7 @@ def test_what_cannot_judge_is_refused(saved, digits, tmp_path):
     ):  # fmt: skip
         with pytest.raises(cli.UserError, match=rf"last layer reads {reads}; a judge's reads \(None, 2048\) at most"):
             judge.Judge(digits, saved(*last))
-    with pytest.raises(cli.UserError, match="there is no such file; expected a classifier"):
+    with pytest.raises(cli.UserError, match=r"^'': there is no such file; expected a classifier"):
         judge.Judge(digits, "")
     with pytest.raises(cli.UserError, match=r"not a classifier of .* it turns \(None, 784\) into \(None, 10\)"):
         judge.Judge(digits, saved(layers.Dense(10, activation="softmax"), inputs=(784,)))

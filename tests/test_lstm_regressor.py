@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import lstm_regressor
-from common import cli, results
+from common import cli, results, script
 from common.plots import lstm_regressor as plots
 
 import matplotlib
@@ -216,7 +216,7 @@ def test_ctrl_c_ends_the_training_and_keeps_both_networks(monkeypatch, tmp_path,
 
     monkeypatch.setattr(plots, "window", lambda show: press_ctrl_c)
     with pytest.raises(SystemExit) as caught:
-        results.launch(lambda: lstm_regressor.main([*SMALL, "--stateless", "--out", str(tmp_path / "out")]))
+        script.launch(lambda: lstm_regressor.main([*SMALL, "--stateless", "--out", str(tmp_path / "out")]))
     assert caught.value.code == 130
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert (result["status"], result["steps"]) == ("interrupted", 11)

@@ -133,6 +133,18 @@ def test_ctrl_c_ends_the_waiting_at_once():
         machines._meet([*free_addresses(1), "127.0.0.1:1"], 0)
 
 
+def test_where_tensorflow_does_not_join_them_the_script_says_so_and_ends():
+    code = ("from common import machines; import threading\n"
+            "machines.WAIT_SECONDS, machines.WORD_SECONDS = 2, 1\n"
+            "threading.Thread(target=machines._limit, args=(threading.Event(),), daemon=True).start()\n"
+            "threading.Event().wait()")  # fmt: skip
+    run = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    *words, error = run.stdout.splitlines()
+    assert run.returncode == 2
+    assert words == ["still waiting for TensorFlow on the other machines; has each one an index of its own?"] * 2
+    assert error == "error: TF_CONFIG: the workers did not come together in 2 s"
+
+
 # They do the same
 
 FACTS = {"script": "mlp_mnist", "dataset": "MNIST", "flags": {"seed": 0, "learning_rate": None, "out": "here"},
@@ -264,6 +276,7 @@ def test_a_worker_that_is_stopped_does_not_leave_the_other_waiting(sent, workers
     assert chief.wait(PATIENCE) == 2, (tmp_path / "printed0").read_text()
     assert "error: a worker of TF_CONFIG cannot be reached any more" in (tmp_path / "printed0").read_text()
     assert json.loads((tmp_path / "worker0" / "result.json").read_text())["status"] == "failed"
+    assert other.wait(PATIENCE) == (-signal.SIGKILL if sent == "SIGKILL" else 130)
 
 
 @pytest.mark.slow

@@ -154,6 +154,13 @@ def test_the_projects_data_folder_comes_before_the_keras_cache(genuine):
     assert mnist.load_mnist().origin == cli.relative(mnist.DATA_DIR / "mnist.npz")
 
 
+def test_files_of_other_sets_in_the_data_folder_are_passed_over():
+    mnist.DATA_DIR.mkdir()
+    for name in ("test.csv", "train.csv", "train", "emnist-letters-train-images-idx3-ubyte.gz"):
+        (mnist.DATA_DIR / name).touch()
+    assert mnist.load_mnist().name == mnist.STAND_IN
+
+
 def test_a_damaged_file_in_the_data_folder_is_reported_and_left_alone():
     mnist.DATA_DIR.mkdir()
     (mnist.DATA_DIR / "mnist.npz").write_bytes(b"mine")

@@ -127,7 +127,7 @@ def test_a_network_that_could_not_be_saved_is_saved_once_there_is_room(whole, tm
     main, folder = importlib.import_module("mlp_mnist").main, tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr("keras.Sequential.save", lambda model, path: os.listdir(path))
-        with pytest.raises(cli.UserError, match=r"^model.keras could not be written .*; make room, and python"):
+        with pytest.raises(cli.UserError, match=r"^model.keras could not be written .*; mend that, then python"):
             main([*MLP, "--out", str(folder)])
     result = main(["--resume", str(folder)])
     assert (result["status"], result["epochs"]) == ("finished", 3)

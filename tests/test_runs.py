@@ -9,8 +9,7 @@ import sys
 import threading
 import time
 
-from common import cli, mnist, results, runs
-from common.plots import common as plots
+from common import cli, mnist, results, runs, script
 
 import numpy as np
 import pytest
@@ -218,7 +217,7 @@ def test_a_file_that_cannot_be_written_is_one_note_and_at_the_end_one_error(digi
     model = fit(run)
     run.write("model.keras", full)
     why = r"history.csv, model.keras could not be written \(Is a directory, No space left on device\)"
-    with pytest.raises(cli.UserError, match=f"^{why}; make room, and python script.py --resume "):
+    with pytest.raises(cli.UserError, match=f"^{why}; mend that, then python script.py --resume "):
         run.finish("Test accuracy: 12.0%", "baseline 50%", model)
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [
@@ -235,6 +234,18 @@ def test_a_file_that_is_written_at_last_is_not_lost(run, fit):
     model = fit(run, [epoch_ends(lambda epoch: epoch or (run.folder / "history.csv").rmdir())])
     assert run.finish("Test accuracy: 12.0%", "baseline 50%", model)["status"] == written(run)["status"] == "finished"
     assert [row["epoch"] for row in history(run)] == ["2"]
+
+
+def test_a_disk_that_is_full_at_the_last_write_loses_no_checkpoint(digits, fit, monkeypatch):
+    run = begin(digits, epochs=2, resume=None)
+    model = fit(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_result", lambda folder, facts: full(folder))
+        with pytest.raises(cli.UserError, match=r"^result.json could not be written \(No space left on device\); mend"):
+            run.finish("Test accuracy: 12.0%", "baseline 50%", model)
+    assert written(run)["status"] == "trained"
+    assert (run.folder / "checkpoint.npz").exists()
+    assert run.finish("Test accuracy: 12.0%", "baseline 50%", model)["status"] == written(run)["status"]
 
 
 def test_a_folder_that_was_deleted_is_there_again(run, fit, capsys):
@@ -258,7 +269,7 @@ def test_a_file_in_place_of_the_folder_ends_in_one_line(run, fit, capsys):
         return run.finish("Test accuracy: 12.0%", "baseline 50%", model)
 
     with pytest.raises(SystemExit) as caught:
-        results.launch(main)
+        script.launch(main)
     assert caught.value.code == 2
     *notes, error = capsys.readouterr().err.splitlines()
     assert all(line.startswith("note: ") for line in notes)
@@ -324,108 +335,3 @@ def test_a_second_ctrl_c_stops_a_loop_at_once(loop):
         for _ in loop.until_ctrl_c(range(10)):
             press_ctrl_c(times=2)
             pytest.fail("it went on")
-
-
-# The end of a script
-
-
-@pytest.mark.parametrize(
-    ("result", "code"), [({"status": "finished"}, 0), ({"status": "interrupted"}, 130), ({"folder": "runs"}, 0)]
-)
-def test_the_exit_code_tells_how_the_run_ended(result, code):
-    with pytest.raises(SystemExit) as caught:
-        results.launch(lambda: result)
-    assert caught.value.code == code
-
-
-def test_a_persons_mistake_is_one_line_and_exit_code_2(capsys):
-    def main():
-        raise cli.UserError("the file\nis not there")
-
-    with pytest.raises(SystemExit) as caught:
-        results.launch(main)
-    assert caught.value.code == 2
-    assert capsys.readouterr() == ("", "error: the file is not there\n")
-
-
-@not_on_windows
-def test_ctrl_c_is_not_lost_while_an_object_is_cleaned_up():
-    class Slow:
-        def __del__(self):
-            press_ctrl_c()
-
-    def main():
-        Slow()
-        for _ in range(10 * PATIENCE):
-            time.sleep(0.1)
-        pytest.fail("it went on")
-
-    with pytest.raises(SystemExit) as caught:
-        results.launch(main)
-    assert caught.value.code == 130
-
-
-@not_on_windows
-def test_the_second_and_the_third_ctrl_c_exit_130_as_well(monkeypatch, capsys):
-    def close_all(status):
-        press_ctrl_c(times=2)
-
-    monkeypatch.setattr(results, "close_all", close_all)
-    with pytest.raises(SystemExit) as caught:
-        results.launch(press_ctrl_c)
-    press_ctrl_c()  # until Python ends
-    assert (caught.value.code, capsys.readouterr().err) == (130, "\ninterrupted\n")
-
-
-@not_on_windows
-def test_ctrl_c_while_a_picture_is_drawn_leaves_no_part_of_it(run, monkeypatch):
-    @plots.picture
-    def draw(path):
-        path.write_bytes(b"a part")
-        press_ctrl_c()
-
-    with pytest.raises(SystemExit) as caught:
-        results.launch(lambda: draw(run.folder / "picture.png"))
-    assert caught.value.code == 130
-    assert [path.name for path in run.folder.iterdir()] == ["result.json"]
-    assert written(run)["status"] == "interrupted"
-
-
-@pytest.mark.parametrize("error", [MemoryError, lambda: tf.errors.ResourceExhaustedError(None, None, "OOM")])
-def test_too_little_memory_is_one_line(error, capsys):
-    def main():
-        raise error()
-
-    with pytest.raises(SystemExit) as caught:
-        results.launch(main)
-    assert caught.value.code == 2
-    assert capsys.readouterr().err == "error: not enough memory; try a smaller network, --batch-size or --limit\n"
-
-
-def test_a_disk_that_is_full_is_one_line(capsys):
-    with pytest.raises(SystemExit) as caught:
-        results.launch(lambda: full("somewhere"))
-    assert caught.value.code == 2
-    assert capsys.readouterr().err == "error: cannot write output or files (No space left on device)\n"
-
-
-def test_a_bug_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        results.launch(lambda: 1 / 0)
-
-
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [(KeyboardInterrupt, "interrupted"), (ZeroDivisionError, "failed"), (cli.UserError("no worker"), "failed")],
-)
-def test_a_run_that_dies_says_so(error, status):
-    def main():
-        results.write_result(finished, {"script": "script", "status": "finished"})
-        results.write_result(running, {"script": "script", "status": "running"})
-        raise error
-
-    finished, running = results.new_folder("script"), results.new_folder("script")
-    with pytest.raises((SystemExit, ZeroDivisionError)):
-        results.launch(main)
-    facts = [json.loads((folder / "result.json").read_text()) for folder in (finished, running)]
-    assert facts == [{"script": "script", "status": kept} for kept in ("finished", status)]

@@ -8,7 +8,7 @@ import sys
 import types
 from pathlib import Path
 
-from common import cli, results, terminal
+from common import cli, script, terminal
 
 import pytest
 
@@ -16,7 +16,7 @@ PROJECT = Path(terminal.__file__).parent.parent
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from common import results
+from common import results, script
 results.RUNS_DIR = Path(sys.argv[1])
 def main():
     folder = results.new_folder("script")
@@ -24,7 +24,7 @@ def main():
         print("line", line, flush=True)
     results.write_result(folder, {"status": "finished"})
     return {"status": "finished"}
-results.launch(main)
+script.launch(main)
 """
 full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 
@@ -56,7 +56,7 @@ def test_a_pipe_whose_reader_left_ends_the_script_without_a_word(tmp_path):
 def test_a_full_disk_under_the_output_is_one_line(tmp_path):
     with open("/dev/full", "w") as disk:
         run = python(SCRIPT, tmp_path, stdout=disk)
-    assert (run.returncode, run.stderr) == (2, "error: cannot write output or files (No space left on device)\n")
+    assert (run.returncode, run.stderr) == (2, "error: output or files: No space left on device\n")
     assert status(tmp_path) == "failed"
 
 
@@ -70,13 +70,13 @@ def test_a_full_disk_under_both_streams_is_an_exit_code(tmp_path):
 @full
 def test_output_that_is_still_held_back_at_the_end_counts_as_well():
     with open("/dev/full", "w") as disk:
-        run = python("from common import results; results.launch(lambda: print('a line') or {})", stdout=disk)
+        run = python("from common import script; script.launch(lambda: print('a line') or {})", stdout=disk)
     assert (run.returncode, run.stderr.count("\n")) == (2, 1)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such shell")
 def test_closed_streams_do_no_harm_and_are_not_taken_by_files(tmp_path):
-    code = SCRIPT.replace("results.launch(main)", "main(); sys.exit(os.open(os.devnull, os.O_RDONLY) < 3)")
+    code = SCRIPT.replace("script.launch(main)", "main(); sys.exit(os.open(os.devnull, os.O_RDONLY) < 3)")
     command = '"$0" -c "$1" "$2" <&- >&- 2>&-'
     run = subprocess.run(["sh", "-c", command, sys.executable, code, tmp_path], cwd=PROJECT)
     assert (run.returncode, status(tmp_path)) == (0, "finished")
@@ -159,8 +159,8 @@ def test_in_a_notebook_nothing_exits(kernel, capsys):
         raise cli.UserError("no such file")
 
     kernel("/lib/ipykernel_launcher.py", "-f", "/tmp/kernel-1.json")
-    assert results.launch(lambda: {"status": "finished"}) is None
-    assert results.launch(fail) is None
+    assert script.launch(lambda: {"status": "finished"}) is None
+    assert script.launch(fail) is None
     assert capsys.readouterr().err == "error: no such file\n"
     assert terminal.is_watched(), "a notebook shows Keras's progress bar"
 
