@@ -263,6 +263,21 @@ def test_a_judge_of_ones_own_is_taken_and_label_smoothing_reaches_the_loss(tmp_p
     assert result["d_accuracy_real"] < 0.1, "its target for real images is 0.1"
 
 
+def test_a_full_disk_costs_snapshots_and_not_the_training(tmp_path, monkeypatch, capsys):
+    def full(path, **arrays):
+        raise OSError(28, "No space left on device")
+
+    gan = gan_mnist.GAN(gan_mnist.build_generator(latent_dim=4), gan_mnist.build_discriminator())
+    gan.compile(keras.optimizers.Adam(), keras.optimizers.Adam())
+    snapshots = Snapshots(np.zeros((2, 4)), tmp_path / "out" / "snapshots")
+    snapshots.set_model(gan)
+    monkeypatch.setattr(np, "savez_compressed", full)
+    snapshots.on_train_begin()
+    assert "frames.npz was not drawn: [Errno 28] No space left on device\n" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out" / "snapshots").iterdir()] == ["step_0000000.png"]
+    assert len(snapshots.frames) == 1
+
+
 def test_a_wrong_judge_ends_the_run_before_the_training(tmp_path):
     with pytest.raises(cli.UserError, match=r"nowhere.keras: there is no such file"):
         gan_mnist.main([*SMALL, "--judge", "nowhere.keras", "--out", str(tmp_path / "out")])

@@ -4,7 +4,7 @@ Pixels are (count, 28, 28, 1), uint8 from 0 to 255.
 """
 
 from common import files
-from common.plots.common import GREYS, picture
+from common.plots.common import GREYS, optional, picture
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -53,7 +53,8 @@ class Snapshots(keras.callbacks.Callback):
         self.steps, self.frames = [], []
 
     def on_train_begin(self, logs=None):
-        self.folder.mkdir(exist_ok=True)
+        with optional(self.folder):  # a full disk costs snapshots, and not the training
+            self.folder.mkdir(parents=True, exist_ok=True)
         now = int(self.model.optimizer.iterations.numpy())
         if (self.folder / "frames.npz").exists():
             with np.load(self.folder / "frames.npz") as saved:
@@ -66,7 +67,7 @@ class Snapshots(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         pixels = as_pixels(self.model.generator.predict(self.noise, verbose=0))
         self._add(int(self.model.optimizer.iterations.numpy()), pixels)
-        with files.whole(self.folder / "frames.npz") as path:
+        with optional(self.folder / "frames.npz"), files.whole(self.folder / "frames.npz") as path:
             np.savez_compressed(path, steps=self.steps, pixels=[pixels for pixels, _ in self.frames])
         grid(self.folder / f"step_{self.steps[-1]:07d}.png", *self.frames[-1])
 
