@@ -34,6 +34,8 @@ def launch(main):
         sys.unraisablehook = before
     if line:
         terminal.tell(line)
+    for stream in (sys.stdout, sys.stderr):
+        terminal.flush(stream)
     if not terminal.in_notebook():
         for number in files.STOP * (threading.current_thread() is threading.main_thread()):
             signal.signal(number, signal.SIG_IGN)  # nothing is left to stop
@@ -46,8 +48,6 @@ def _ending(error):
         return 2, cli.line(error)
     if isinstance(error, KeyboardInterrupt):
         return 130, "\ninterrupted"
-    if isinstance(error, OSError):
-        terminal.give_up()
     if BrokenPipeError in (type(error), type(error.__context__)):  # of which the summary's rich makes a SystemExit
         return 141, None
     if isinstance(error, OSError) and error.errno in DISK:

@@ -33,13 +33,13 @@ def tell(line):
         print(line, file=sys.stderr, flush=True)
 
 
-def give_up():
-    """Let nothing more be printed, where the reader of the pipe has left or the disk is full."""
+def flush(stream):
+    """Print what is held back; if the reader has left or the disk is full, let it go nowhere, without an error."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except (OSError, ValueError):
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def say(message):
