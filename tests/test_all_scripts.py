@@ -109,6 +109,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(script, capsys):
     assert printed.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_network_beyond_memory_is_one_line(capsys):
     with pytest.raises(SystemExit) as caught:
         launch(lambda: importlib.import_module("mlp_mnist").main([*SHORT["mlp_mnist"], "--units", "4000000000"]))

@@ -90,6 +90,8 @@ SLOW = (  # tried on request: others stand for them
     "no metrics line", "another loss", "a regression loss", "class weights", "only one layer", "softmax as a layer",
     "another activation", "average pooling", "global pooling", "a convolution over the rows", "stacked",
     "an average over all rows", "other convolutions", "augmented for two epochs", "GAN without callbacks",
+    "sparse labels and validation_split, MLP", "sparse labels and validation_split, RNN", "a callback less",
+    "other metrics", "a rescaling first", "a layer more", "GAN without snapshots",
 )  # fmt: skip
 EPOCHS = "--epochs 2 --batch-size 16"
 SMALL = {

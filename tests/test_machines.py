@@ -265,8 +265,8 @@ def test_two_machines_train_the_other_scripts_too(script, flags, workers, tmp_pa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows stops no process by a signal")
-@pytest.mark.parametrize("sent", ["SIGKILL", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGINT",
-                                                                                                     "SIGTERM"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", ["SIGKILL", "SIGINT", "SIGTERM"])
 def test_a_worker_that_is_stopped_does_not_leave_the_other_waiting(sent, workers, tmp_path):
     chief, other = workers("--data", "digits", "--limit", "100", "--epochs", "100000")
     deadline = time.monotonic() + PATIENCE

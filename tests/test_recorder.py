@@ -135,6 +135,7 @@ def test_a_network_that_could_not_be_saved_is_saved_once_there_is_room(whole, tm
     assert (folder / "history.csv").read_text() == (whole["folder"] / "history.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_gan_goes_on_with_both_optimizers_and_all_its_snapshots(killed, capsys, monkeypatch):
     monkeypatch.setattr(judge, "LEAST_STEPS", 1)  # what the judge thinks of it does not matter here
     main = importlib.import_module("gan_mnist").main

@@ -83,26 +83,20 @@ def test_ctrl_c_while_a_picture_is_drawn_leaves_no_part_of_it():
     assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
 
 
-@pytest.mark.parametrize("error", [MemoryError, lambda: tf.errors.ResourceExhaustedError(None, None, "OOM")])
-def test_too_little_memory_is_one_line(error, capsys):
-    def main():
-        raise error()
-
-    with pytest.raises(SystemExit) as caught:
-        script.launch(main)
-    assert caught.value.code == 2
-    assert capsys.readouterr().err == "error: not enough memory; try a smaller network, --batch-size or --limit\n"
-
-
 @pytest.mark.parametrize(
     ("error", "line"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "error: output or files: No space left on device"),
         (FileExistsError(errno.EEXIST, "File exists", "/runs/1"), "error: /runs/1: File exists"),
+        (MemoryError(), "error: not enough memory; try a smaller network, --batch-size or --limit"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
+         "error: not enough memory; try a smaller network, --batch-size or --limit"),
+        (tf.errors.UnavailableError(None, None, "Connection reset by peer"),
+         "error: a worker of TF_CONFIG cannot be reached any more, and none goes on alone; start all of them again"),
         (PermissionError(errno.EACCES, "Permission denied", "/data/x"), "error: /data/x: Permission denied"),
     ],
-)
-def test_a_disk_that_is_full_and_the_like_is_one_line(error, line, capsys):
+)  # fmt: skip
+def test_what_the_machine_lacks_is_one_line(error, line, capsys):
     def main():
         raise error
 
