@@ -64,7 +64,7 @@ def whole(tmp_path_factory):
         pytest.param("fast_mnist", ["cnn-best", *"--data digits --limit 60 --epochs 3 --batch-size 20".split()],
                      marks=pytest.mark.slow),
         pytest.param("mlp_mnist", [*MLP, "--device", "cpu:2"], marks=pytest.mark.slow),
-        pytest.param("cnn_mnist", "--data digits --limit 100 --epochs 3 --filters 8 --batch-norm".split(),
+        pytest.param("cnn_mnist", "--data digits --limit 60 --epochs 3 --batch-size 30 --batch-norm".split(),
                      marks=pytest.mark.slow),
         pytest.param("rnn_mnist", "--data digits --limit 300 --epochs 3 --units 16 --cell gru".split(),
                      marks=pytest.mark.slow),
