@@ -119,6 +119,24 @@ def test_a_network_beyond_memory_is_one_line(capsys):
 
 
 @scripts("mlp_mnist")
+def test_there_are_as_many_answers_and_baselines_as_the_labels_name_classes(script, tmp_path):
+    if "--data" not in SHORT[script]:
+        pytest.skip("reads no images")
+    digits = mnist.load_mnist("digits", limit=60)
+    for classes in (3, 26):
+        first = 0 if classes == 3 else 16
+        y_train, y_test = (first + labels % (classes - first) for labels in (digits.y_train, digits.y_test))
+        np.savez(tmp_path / "some.npz", x_train=digits.x_train, x_test=digits.x_test, y_train=y_train, y_test=y_test)
+        argv = [word for word in SHORT[script] if word != "digits"]
+        argv.insert(argv.index("--data") + 1, str(tmp_path / "some.npz"))
+        result = importlib.import_module(script).main(argv)
+        assert (result["status"], result["classes"]) == ("finished", classes)
+        if script != "gan_mnist":
+            assert keras.models.load_model(result["folder"] / "model.keras").output_shape == (None, classes)
+            assert result["baseline"] == np.mean(y_test == np.bincount(y_train).argmax())
+
+
+@scripts()  # by default test_recorder.py compares runs to the bit
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(script):
     main = importlib.import_module(script).main
 

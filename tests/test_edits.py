@@ -92,6 +92,7 @@ SLOW = (  # tried on request: others stand for them
     "an average over all rows", "other convolutions", "augmented for two epochs", "GAN without callbacks",
     "sparse labels and validation_split, MLP", "sparse labels and validation_split, RNN", "a callback less",
     "other metrics", "a rescaling first", "a layer more", "GAN without snapshots",
+    "augmentation first",
 )  # fmt: skip
 EPOCHS = "--epochs 2 --batch-size 16"
 SMALL = {

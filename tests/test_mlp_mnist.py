@@ -77,15 +77,6 @@ def test_the_flags_reach_the_network_and_the_optimizer():
     assert float(model.optimizer.learning_rate) == 0.5
 
 
-def test_data_with_more_classes_get_more_answers(tmp_path):
-    digits = mnist.load_mnist("digits", limit=60)
-    letters = {"y_train": digits.y_train + 16, "y_test": digits.y_test + 16}
-    np.savez(tmp_path / "letters.npz", x_train=digits.x_train, x_test=digits.x_test, **letters)
-    result = mlp_mnist.main(["--data", str(tmp_path / "letters.npz"), "--epochs", "1", "--units", "8"])
-    assert keras.models.load_model(result["folder"] / "model.keras").output_shape == (None, 26)
-    assert result["status"] == "finished"
-
-
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
