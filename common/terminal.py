@@ -43,7 +43,10 @@ def flush(stream):
 
 
 def say(message):
-    """Print from the handler of a signal; from then on where somebody may read it, or nowhere, but without an error."""
+    """Print a message from a signal's handler, and make sure that what is printed after it raises no error.
+
+    The signal may have ended the reader of the output as well: then it goes to the error stream, or nowhere.
+    """
     if in_notebook() or not hasattr(sys.stdout, "fileno"):
         print(message)
         return
