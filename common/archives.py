@@ -77,7 +77,7 @@ def _choose(found, name):
         idx = [stem for stem, key in zip(IDX_FILES, KEYS, strict=True) if key not in files]
         missing = csv if len(csv) == 1 else idx
         raise ValueError(f"lacks {', '.join(missing)}; a data folder holds mnist.npz, the four IDX files (plain or "
-                         ".gz), or NAME_train.csv and NAME_test.csv")  # fmt: skip
+                         ".gz), or train.csv and test.csv, or NAME_train.csv and NAME_test.csv")  # fmt: skip
     return chosen[0], found[chosen[0]]
 
 

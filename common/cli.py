@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import difflib
 import json
 import math
 import os
@@ -22,7 +23,9 @@ class UserError(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        raise UserError(f"{message} (--help lists the flags)")
+        mistyped = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        meant = difflib.get_close_matches(mistyped[1], self._option_string_actions, 1) if mistyped else ()
+        raise UserError(f"{message} ({''.join(f'did you mean {flag}? ' for flag in meant)}--help lists the flags)")
 
     def parse_args(self, argv=None, namespace=None):
         """As ever; but --resume takes its run's flags, and a flag that says otherwise is refused."""

@@ -3,10 +3,12 @@
 import ast
 import builtins
 import contextlib
+import os
+import signal
 import sys
 from pathlib import Path
 
-from common import cli, terminal
+from common import cli, files, terminal
 
 
 class _Unknown:
@@ -42,7 +44,10 @@ def answer():
         terminal.tell(cli.line(error))
         sys.exit(2)
     except Exception:
-        return
+        pass
+    for number in files.STOP:  # until `script.launch`: a KeyboardInterrupt amid TensorFlow's import would be a wall
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            signal.signal(number, lambda *stopped: os._exit(130))
 
 
 def _look_at(script):

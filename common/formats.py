@@ -31,7 +31,8 @@ def load_npz(path):
     Raises ValueError for a damaged or foreign file.
     """
     if not size(path) or not zipfile.is_zipfile(path):
-        raise ValueError("not an .npz file, or a damaged one; IDX and CSV files have their usual names")
+        raise ValueError("not an .npz file, or a damaged one; CSV files are called NAME_train.csv and NAME_test.csv, "
+                         f"IDX files {IDX_FILES[0]} and so on")
     try:
         with zipfile.ZipFile(path) as file:
             if sum(entry.file_size for entry in file.infolist()) > LARGEST:

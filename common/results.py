@@ -50,7 +50,8 @@ def new_folder(script, out=None, keep=True):
             file.write('{"status": "running"}\n')
         return folder
     except (FileExistsError, NotADirectoryError):
-        raise cli.UserError(f"{out or RUNS_DIR}: a file is in the way, or another run has just begun there") from None
+        given = RUNS_DIR if out is None else f"--out {out}"
+        raise cli.UserError(f"{given}: a file is in the way, or another run has just begun there") from None
     except OSError as error:
         raise cli.UserError(f"cannot write to {out or RUNS_DIR} ({error.strerror}); name a folder with --out") from None
 

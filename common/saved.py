@@ -19,6 +19,8 @@ def load_model(path, what, fits):
 
     Raises cli.UserError where there is none, or another one.
     """
+    if os.path.isdir(path):
+        raise cli.UserError(f"{path}: a folder; name a file in it, such as model.keras")
     if not os.path.isfile(path):  # Keras would look for hf://, gs:// and the like on the network, and wait for a pipe
         raise cli.UserError(f"{path or repr('')}: there is no such file; expected {what}, saved as .keras")
     try:

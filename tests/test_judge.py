@@ -94,7 +94,7 @@ def test_what_cannot_judge_is_refused(saved, digits, tmp_path):
         (saved(layers.Dense(10, bias_initializer="ones")), "its answers are no probabilities"),
         (tmp_path / "result.json", "no Keras model can be read"),
         (tmp_path / "nowhere.keras", "there is no such file; expected a classifier of"),
-        (tmp_path, "there is no such file; expected a classifier of"),
+        (tmp_path, "a folder; name a file in it"),
     ):
         with pytest.raises(cli.UserError, match=message):
             judge.Judge(digits, path)

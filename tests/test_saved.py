@@ -56,11 +56,16 @@ def test_a_saved_model_is_read_back_if_it_is_what_was_asked_for(save):
         saved.load_model(path, "a generator", lambda given, answer: False)
 
 
-@pytest.mark.parametrize("path", ["hf://user/model", "gs://bucket/model.keras", "http://host/model.keras", "."])
+@pytest.mark.parametrize("path", ["hf://user/model", "gs://bucket/model.keras", "http://host/model.keras"])
 def test_only_files_are_opened_and_no_network(path, monkeypatch):
     monkeypatch.setattr(keras.models, "load_model", lambda *args, **options: pytest.fail("Keras was asked"))
     with pytest.raises(cli.UserError, match=f"^{re.escape(path)}: there is no such file; expected a small model"):
         load(path)
+
+
+def test_of_a_folder_its_file_is_wanted(tmp_path):
+    with pytest.raises(cli.UserError, match=r"a folder; name a file in it, such as model\.keras"):
+        load(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has none")

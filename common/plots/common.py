@@ -91,9 +91,11 @@ def confusion(path, labels, probabilities, title):
     axes = figure.subplots()
     axes.imshow(counts, cmap="Blues", vmin=0, vmax=darkest)
     for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if count > darkest / 2 else "black"
-        axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=18 * cell)
-    axes.set(xticks=range(classes), yticks=range(classes), xlabel="the network says", ylabel="the digit is")
+        if count or classes <= 10:  # among many classes zeros would bury the rest
+            colour = "white" if count > darkest / 2 else "black"
+            axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=18 * cell)
+    axes.set(xticks=range(classes), yticks=range(classes), xlabel="the network says")
+    axes.set_ylabel("the digit is" if classes <= 10 else "the class is")
     axes.tick_params(labelsize=20 * cell)
     axes.set_title(f"{title}\n(colours scaled to the mistakes)", fontsize=max(11, cell * classes))
     figure.savefig(path, dpi=120)
@@ -122,6 +124,8 @@ def worst_mistakes(path, images, labels, probabilities, title):
         axes.set_axis_off()
     for axes in figure.axes[2 * len(worst) :]:
         axes.set_axis_off()
+    if not len(worst):
+        figure.text(0.5, 0.5, "no mistakes", ha="center")
     figure.savefig(path, dpi=120)
 
 
