@@ -43,7 +43,7 @@ def remake_folder(path):
     """Return `path`, and make its folder again if it was deleted or renamed while a run wrote into it."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True)
-        terminal.tell(f"note: {path.parent} was gone, and is there again")
+        terminal.tell(f"note: {path.parent} was gone; it is there again, without what it held")
     return path
 
 

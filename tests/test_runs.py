@@ -252,7 +252,7 @@ def test_a_folder_that_was_deleted_is_there_again(run, fit, capsys):
     model = fit(run, [epoch_ends(lambda epoch: epoch or shutil.rmtree(run.folder))])
     run.write("model.keras", model.save)
     run.finish("Test accuracy: 12.0%", "baseline 50%", model)
-    assert capsys.readouterr().err == f"note: {run.folder} was gone, and is there again\n"
+    assert capsys.readouterr().err == f"note: {run.folder} was gone; it is there again, without what it held\n"
     assert {path.name for path in run.folder.iterdir()} == {"result.json", "history.csv", "model.keras"}
     assert (written(run)["status"], written(run)["epochs"]) == ("finished", 2)
 
