@@ -26,6 +26,7 @@ def alone(monkeypatch, tmp_path, request):
     monkeypatch.setattr(download, "MNIST", ())
     monkeypatch.setattr(results, "RUNS_DIR", tmp_path / "runs")
     monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # no power cut is expected
     if "slow" not in request.keywords:
         monkeypatch.setattr(mnist, "DATA_DIR", tmp_path / "data")
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))

@@ -84,6 +84,7 @@ def test_the_gradient_of_each_weight_array_is_clipped_in_the_rnn(trained):
     np.testing.assert_allclose(short, [-0.1, 0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_replicas_take_one_step_at_a_call_and_each_clips_its_part(trained):
     result, fitted = trained("rnn", "--limit", "60", "--epochs", "1", "--device", "cpu:2", "--batch-size", "20")
     assert (result["replicas"], result["steps"], fitted.optimizer.clipnorm) == (2, 3, 0.15)

@@ -57,7 +57,7 @@ def test_without_an_activation_the_network_is_one_straight_line(rng):
 
 
 def test_a_handful_of_digits_is_memorised():
-    result = mlp_mnist.main(["--data", "digits", "--limit", "64", "--epochs", "60", "--batch-size", "16"])
+    result = mlp_mnist.main(["--data", "digits", "--limit", "64", "--epochs", "30", "--batch-size", "8"])
     assert result["train_accuracy"] == 1.0
     assert result["test_accuracy"] > 0.6
     digits = mnist.load_mnist("digits")  # the saved network gives the accuracy that was printed
