@@ -92,7 +92,8 @@ SLOW = (  # tried on request: others stand for them
     "an average over all rows", "other convolutions", "augmented for two epochs", "GAN without callbacks",
     "sparse labels and validation_split, MLP", "sparse labels and validation_split, RNN", "a callback less",
     "other metrics", "a rescaling first", "a layer more", "GAN without snapshots",
-    "augmentation first",
+    "augmentation first", "a functional MLP", "dropout before the answer", "GAN with other layers and names",
+    "a callback more", "logits",
 )  # fmt: skip
 EPOCHS = "--epochs 2 --batch-size 16"
 SMALL = {
