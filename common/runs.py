@@ -51,10 +51,8 @@ class Run:
             from common import machines
 
             machines.agree(strategy, self.facts, data[:4] if images else ())
-        if self.resumes:
-            self.folder = results.reopen(script, self.resumes, self.dataset)
-        else:
-            self.folder = results.new_folder(script, args.out, keep=not self.worker)
+        self.folder = (results.reopen(script, self.resumes, self.dataset) if self.resumes
+                       else results.new_folder(script, args.out, keep=not self.worker))  # fmt: skip
         self.lost = {}  # files that could not be written, and why
         self._write_facts()
         times = f" x {replicas}" if replicas > 1 else ""
@@ -100,9 +98,6 @@ class Run:
                 terminal.tell(f"note: {cli.relative(self.folder / name)} was not written ({error.strerror})")
             self.lost[name] = error.strerror
 
-    def _lost(self):
-        return {name: reason for name, reason in self.lost.items() if name != cli.CHECKPOINT}
-
     def _write_facts(self):
         with self.may_lose("result.json"):
             results.write_result(self.folder, self.facts)
@@ -143,8 +138,9 @@ class Run:
         `headline` and `baseline` are the closing line's texts, such as "Test accuracy: 98.3%" and "baseline 11.35%".
         `train` and `test` are what `evaluate` says of the two sets; with the other `numbers` they go into result.json.
         """
+        self.lost.pop(cli.CHECKPOINT, None)  # of use to a later run only
         self.facts |= {
-            "status": "interrupted" if self.interrupted else "failed" if self._lost() else "finished",
+            "status": "interrupted" if self.interrupted else "failed" if self.lost else "finished",
             "parameters": model.count_params(),
             "precision": model.dtype_policy.name,
             "seconds_total": round(time.perf_counter() - self._started, 2),
@@ -153,9 +149,8 @@ class Run:
             **{name: float(value) if hasattr(value, "dtype") else value for name, value in numbers.items()},
         }
         self._write_facts()
-        lost = self._lost()
         checkpoint, to_go_on = self.folder / cli.CHECKPOINT, results.to_go_on(self.facts["script"], self.folder)
-        if self.facts["status"] == "finished" and not lost:
+        if self.facts["status"] == "finished" and not self.lost:
             checkpoint.unlink(missing_ok=True)
         parts = [f"{headline} on {self.dataset}" if self.stand_in else headline]
         if self.interrupted:
@@ -169,9 +164,10 @@ class Run:
             parts.append(f"{self.facts['seconds_training']:.0f} s of training")
         parts.append(f"worker {self.worker}: worker 0 has the files" if self.worker else cli.relative(self.folder))
         print(" | ".join(parts), flush=True)
-        if lost:
+        if self.lost:
             cure = f"; mend that, then {to_go_on}" if os.path.exists(checkpoint) else ""
-            raise cli.UserError(f"{', '.join(lost)} could not be written ({', '.join(sorted({*lost.values()}))}){cure}")
+            reasons = ", ".join(sorted({*self.lost.values()}))
+            raise cli.UserError(f"{', '.join(self.lost)} could not be written ({reasons}){cure}")
         if self.args.show:
             plots.show(self.folder)
         return {**self.facts, "folder": self.folder}
