@@ -4,6 +4,7 @@ Idea      What a generator has learned is a map: every point of the latent space
           Random points give new digits; the points between two of them show how one digit turns into another.
 Run       python paint_digits.py runs/gan_mnist/1/generator.keras
           python paint_digits.py runs/gan_mnist/1/generator.keras --count 64 --interpolate --seed 7
+          python paint_digits.py runs/gan_mnist/2/generator.keras --digit 7    of gan_mnist.py --conditional
 Expect    generated.png, and generated.npz with the images as an array (count, 28, 28, 1) of uint8; interpolation.png,
           eight walks of ten images.
 Try next  --interpolate           Are the images half-way digits, too?
@@ -27,12 +28,22 @@ def main(argv=None):
     """Paint, and walk if asked to; return the content of result.json, with the run's folder."""
     args = parse(argv)
     generator = saved.load_model(args.model, "a generator of (None, 28, 28, 1) from (None, N)", is_generator)
+    latent_dim, *classes = (tensor.shape[1] for tensor in generator.inputs)  # [64], or [64, 10] of a conditional one
+    name = cli.relative(args.model)
+    if args.digit is not None and (not classes or args.digit >= classes[0]):
+        able = f"paints digits from 0 to {classes[0] - 1}" if classes else (
+            "takes no orders; gan_mnist.py --conditional trains one that does")  # fmt: skip
+        raise cli.UserError(f"--digit {args.digit}: {name} {able}")
     folder = results.new_folder("paint_digits", args.out)
-    latent_dim, name = generator.input_shape[1], cli.relative(args.model)
+
+    def order(count):
+        """Return the second input of a conditional generator: one-hot labels of --digit, or of every digit in turn."""
+        digits = np.arange(count) if args.digit is None else np.full(count, args.digit)
+        return [np.eye(number, dtype="float32")[digits % number] for number in classes]
 
     # Random points of the latent space
     noise = np.random.default_rng(args.seed).standard_normal((args.count, latent_dim))
-    pixels = paint(generator, noise)
+    pixels = paint(generator, noise, *order(args.count))
     with files.whole(folder / "generated.npz") as path:
         np.savez_compressed(path, images=pixels)  # (count, 28, 28, 1)
     shown = pixels[:MOST_SHOWN]
@@ -44,7 +55,8 @@ def main(argv=None):
         start, end = np.random.default_rng(args.seed).standard_normal((2, WALKS, 1, latent_dim))
         angle = np.linspace(0, np.pi / 2, STEPS)[:, None]  # (10, 1)
         noise = np.cos(angle) * start + np.sin(angle) * end  # (8, 10, latent_dim)
-        pixels = paint(generator, noise.reshape(-1, latent_dim))
+        orders = [labels.repeat(STEPS, axis=0) for labels in order(WALKS)]  # one for each walk
+        pixels = paint(generator, noise.reshape(-1, latent_dim), *orders)
         grid(folder / "interpolation.png", pixels, f"{name}: from one random digit to another", columns=STEPS)
 
     result = {"script": "paint_digits", "status": "finished", **vars(args)}
@@ -55,19 +67,24 @@ def main(argv=None):
     return {**result, "folder": folder}
 
 
-def is_generator(noise, images):
-    """Return whether these shapes, as Keras gives them, are those of a generator."""
-    return images == (None, 28, 28, 1) and isinstance(noise, tuple) and len(noise) == 2 and bool(noise[1])
+def is_generator(inputs, images):
+    """Return whether these shapes, as Keras gives them, are a generator's: noise, or noise and labels, to images."""
+    inputs = inputs if isinstance(inputs, list) else [inputs]
+    return images == (None, 28, 28, 1) and len(inputs) <= 2 and all(len(shape) == 2 and shape[1] for shape in inputs)
 
 
-def paint(generator, noise):
+def paint(generator, noise, *labels):
     """Return the images of noise (count, latent_dim) as pixels (count, 28, 28, 1), uint8 from 0 to 255.
+
+    A conditional generator also takes one-hot labels (count, classes).
 
     A generator that ends in tanh paints in [-1, 1], any other in [0, 1]. Which it is shows with noise so large that the
     last layer saturates: tanh then comes to -1, a sigmoid to 0; a layer without an activation goes far below both.
     """
-    images = generator.predict(noise, batch_size=500, verbose=0)
-    lowest = generator.predict(1000 * noise[:100], verbose=0).min()
+    inputs = [noise, *labels] if labels else noise
+    extreme = [1000 * noise[:100], labels[0][:100]] if labels else 1000 * noise[:100]
+    images = generator.predict(inputs, batch_size=500, verbose=0)
+    lowest = generator.predict(extreme, batch_size=500, verbose=0).min()
     return as_pixels(images if -1.01 < lowest < -0.5 else 2 * images - 1)
 
 
@@ -78,6 +95,8 @@ def parse(argv):
                         help="a saved generator or decoder, such as generator.keras of a GAN")
     parser.add_argument("--count", type=cli.number(int, at_least=1), default=COUNT, metavar="N",
                         help="images to paint (default %(default)s)")
+    parser.add_argument("--digit", type=cli.number(int, at_least=0), metavar="D",
+                        help="paint only this digit, with a conditional generator (default: every digit in turn)")
     parser.add_argument("--interpolate", action="store_true", help="also walk from one random digit to another")
     return parser.parse_args(argv)
 

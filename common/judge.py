@@ -38,12 +38,20 @@ class Judge:
         """Return probabilities (count, classes), and features (count, 64): what the classifier's last layer reads."""
         return self._model.predict(images, batch_size=500, verbose=0)
 
-    def scores(self, images):
-        """Return what `judged` says of the images, and their Frechet distance from the test images."""
+    def scores(self, images, order=None):
+        """Return what `judged` says of the images, and their Frechet distance from the test images.
+
+        Where `order` (count,) tells which digits were to be painted, also in what fraction they are read.
+        """
         probabilities, features = self.read(images)
         if not np.isfinite(images).all():  # training diverged; relu may turn nan into 0, which would get a score
             probabilities, features = np.nan * probabilities, np.nan * features
-        return {**judged(probabilities), "frechet_distance": frechet_distance(features, self._features)}
+        obeyed = {} if order is None else {"ordered_digit_right": self.agreement(images, order)}
+        return {**judged(probabilities), "frechet_distance": frechet_distance(features, self._features), **obeyed}
+
+    def agreement(self, images, labels):
+        """Return the fraction of the images that it reads as their `labels`, (count,); nan where training diverged."""
+        return np.mean(self.read(images)[0].argmax(axis=1) == labels) if np.isfinite(images).all() else np.nan
 
     def compare(self, **scores):
         """Print a table with a column for each of `scores`, for real images, and for the best that there can be."""

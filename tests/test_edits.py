@@ -80,8 +80,8 @@ EDITS = {
         "rnn_mnist", "    x = layers.Concatenate()([recurrent(x), layers.GRU(units, go_backwards=True)(x)])\n"
         "    x = layers.Dense(num_classes, activation='softmax')(x)")),
     "augmented for two epochs": ("fast_mnist", [("augment: bool = False", "augment: bool = True")]),
-    "GAN without callbacks": ("gan_mnist", [("callbacks=[*run.callbacks, snapshots]", "callbacks=[snapshots]")]),
-    "GAN without snapshots": ("gan_mnist", [("callbacks=[*run.callbacks, snapshots]", "callbacks=run.callbacks")]),
+    "GAN without callbacks": ("gan_mnist", [("callbacks=[snapshots, *run.callbacks]", "callbacks=[snapshots]")]),
+    "GAN without snapshots": ("gan_mnist", [("callbacks=[snapshots, *run.callbacks]", "callbacks=run.callbacks")]),
     "GAN with other layers and names": ("gan_mnist", [
         ("layers.Dense(1),", "layers.Dropout(0.3), layers.BatchNormalization(), layers.Dense(1),"),
         ('"g_loss", ', '"generator_loss", ')]),

@@ -16,6 +16,7 @@ from tensorflow.keras import layers
 CARD = " ".join(gan_mnist.__doc__.split())
 SMALL = ["--data", "digits", "--limit", "60", "--batch-size", "16", "--latent-dim", "4"]
 PARAMETERS = {"dense": (109_456, 100_609), "conv": (853_889, 209_457)}
+CONDITIONAL = {"dense": (110_736, 101_889), "conv": (856_449, 210_737)}
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +25,9 @@ def hasty_judge(monkeypatch):
     monkeypatch.setattr(judge, "LEAST_STEPS", 2)
 
 
-def small_gan(architecture="dense", generator_rate=0.01, discriminator_rate=0.01):
+def small_gan(architecture="dense", generator_rate=0.01, discriminator_rate=0.01, classes=0):
     keras.utils.set_random_seed(0)
-    generator = gan_mnist.build_generator(architecture, 4)
-    gan = gan_mnist.GAN(generator, gan_mnist.build_discriminator(architecture))
+    gan = gan_mnist.GAN(*gan_mnist.build_networks(architecture, 4, classes))
     gan.compile(keras.optimizers.SGD(generator_rate), keras.optimizers.SGD(discriminator_rate))
     return gan
 
@@ -93,12 +93,13 @@ def test_each_network_moves_only_by_its_own_optimizer(still, rng):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_a_step_follows_the_gradients_written_out_in_numpy(smoothing, rng):
+def test_a_step_follows_the_gradients_written_out_in_numpy(smoothing, rng, monkeypatch):
     """With one dense layer in each network, logits x w + b and images z W, both gradients fit on a line."""
     real = rng.uniform(-1, 1, (8, 28, 28, 1))
     generator = keras.Sequential([keras.Input((3,)), layers.Dense(784, use_bias=False), layers.Reshape((28, 28, 1))])
     discriminator = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(1)])
-    gan = gan_mnist.GAN(generator, discriminator, label_smoothing=smoothing)
+    monkeypatch.setattr(gan_mnist, "LABEL_SMOOTHING", smoothing)
+    gan = gan_mnist.GAN(generator, discriminator)
     gan.compile(keras.optimizers.SGD(1.0), keras.optimizers.SGD(1.0))
     gan.noise_seed = keras.random.SeedGenerator(1)
     z = keras.random.normal((8, 3), seed=keras.random.SeedGenerator(1)).numpy().astype(float)
@@ -244,7 +245,7 @@ def test_one_image_and_a_diverged_training_still_end_in_a_result(capsys, monkeyp
 def test_snapshots_paint_the_same_noise(tmp_path, rng):
     gan = small_gan()
     noise = rng.normal(size=(9, 4)).astype("float32")
-    snapshots = Snapshots(noise, tmp_path / "snapshots")
+    snapshots = Snapshots(noise, tmp_path / "snapshots", judge=None)
     expected = [gan.generator.predict(noise, verbose=0)]
     gan.fit(some_images(rng, 16), batch_size=4, verbose=0, callbacks=[snapshots])
     expected.append(gan.generator.predict(noise, verbose=0))
@@ -253,12 +254,13 @@ def test_snapshots_paint_the_same_noise(tmp_path, rng):
         np.testing.assert_array_equal(images, as_pixels(known))
 
 
-def test_a_judge_of_ones_own_is_taken_and_label_smoothing_reaches_the_loss(tmp_path):
+def test_a_judge_of_ones_own_is_taken_and_label_smoothing_reaches_the_loss(tmp_path, monkeypatch):
+    monkeypatch.setattr(gan_mnist, "LABEL_SMOOTHING", 0.9)
     path, digits = tmp_path / "judge.keras", mnist.load_mnist("digits")
     classifier = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10, activation="softmax")])
     classifier.save(path)
     believed = classifier.predict(mnist.as_images(digits.x_test), verbose=0)
-    result = gan_mnist.main([*SMALL, "--steps", "20", "--judge", str(path), "--label-smoothing", "0.9"])
+    result = gan_mnist.main([*SMALL, "--steps", "20", "--judge", str(path)])
     assert result["judge_accuracy"] == np.mean(believed.argmax(axis=1) == digits.y_test)
     assert result["d_accuracy_real"] < 0.1, "its target for real images is 0.1"
 
@@ -269,7 +271,7 @@ def test_a_full_disk_costs_snapshots_and_not_the_training(tmp_path, monkeypatch,
 
     gan = gan_mnist.GAN(gan_mnist.build_generator(latent_dim=4), gan_mnist.build_discriminator())
     gan.compile(keras.optimizers.Adam(), keras.optimizers.Adam())
-    snapshots = Snapshots(np.zeros((2, 4)), tmp_path / "out" / "snapshots")
+    snapshots = Snapshots(np.zeros((2, 4)), tmp_path / "out" / "snapshots", judge=None)
     snapshots.set_model(gan)
     monkeypatch.setattr(np, "savez_compressed", full)
     snapshots.on_train_begin()
@@ -289,7 +291,6 @@ def test_a_wrong_judge_ends_the_run_before_the_training(tmp_path):
     [
         ("--steps 0", "--steps: expected a whole number of at least 1"),
         ("--latent-dim 0", "--latent-dim: expected"),
-        ("--label-smoothing 1", "--label-smoothing: expected a number of at least 0 and below 1"),
         ("--architecture round", "choose from .*dense.*conv"),
         ("--device cpu:2", "--device cpu:2: the GAN's train_step is written for one processor"),
     ],
@@ -306,6 +307,74 @@ def test_each_architecture_has_its_own_defaults_and_flags_override_them():
         assert (args.steps, args.batch_size) == (gan_mnist.STEPS[architecture], gan_mnist.BATCH_SIZE[architecture])
     args = gan_mnist.parse(["--architecture", "conv", "--steps", "7", "--batch-size", "5"])
     assert (args.steps, args.batch_size) == (7, 5)
+
+
+@pytest.mark.parametrize("architecture", CONDITIONAL)
+def test_with_labels_both_networks_have_a_second_input_and_learn_from_it(architecture, rng):
+    networks = gan_mnist.build_networks(architecture, classes=10)
+    assert tuple(network.count_params() for network in networks) == CONDITIONAL[architecture]
+    for count in CONDITIONAL[architecture]:
+        assert f"{count:,}" in CARD
+    assert [network.input_shape for network in networks] == [[(None, 64), (None, 10)], [(None, 28, 28, 1), (None, 10)]]
+    gan = small_gan(architecture, classes=3)
+    before = weights(gan.generator), weights(gan.discriminator)
+    labels = tf.one_hot([0, 1, 2, 0, 1, 2, 0, 1], 3)  # (8, 3)
+    gan.train_step((some_images(rng), labels))
+    assert all(moved(before[0], gan.generator))
+    assert all(moved(before[1], gan.discriminator))
+
+
+def test_a_label_adds_the_product_of_its_vector_and_the_features(rng):
+    _, discriminator = gan_mnist.build_networks(classes=3)
+    images = some_images(rng, 5)
+    logits = [discriminator([images, tf.one_hot([label] * 5, 3)]).numpy() for label in range(3)]  # (5, 1) each
+    trained = [layer for layer in discriminator.layers if layer.count_params()]
+    first, vectors, answer = sorted(trained, key=lambda layer: -layer.count_params())
+    features = first(tf.reshape(images, (5, 784))).numpy()  # (5, 128)
+    features = np.where(features > 0, features, 0.01 * features)
+    for label, logit in enumerate(logits):
+        expected = answer(features) + features @ vectors.kernel.numpy()[label][:, None]
+        np.testing.assert_allclose(logit, expected, atol=1e-4)
+
+
+def test_a_conditional_generator_learns_which_digit_is_which(rng):
+    pair = 2 * mnist.as_images(mnist.load_mnist("digits", 2).x_train) - 1  # (2, 28, 28, 1): two digits
+    keras.utils.set_random_seed(0)
+    gan = gan_mnist.GAN(*gan_mnist.build_networks(latent_dim=4, classes=2))
+    gan.compile(keras.optimizers.Adam(3e-3, 0.5), keras.optimizers.Adam(3e-3, 0.5))
+    gan.fit(np.tile(pair, (1600, 1, 1, 1)), np.tile(np.eye(2), (1600, 1)), batch_size=16, verbose=0)  # 200 steps
+    for label in range(2):
+        ordered = [rng.normal(size=(20, 4)), np.eye(2)[[label] * 20]]
+        images = gan.generator.predict(ordered, verbose=0)
+        distances = [np.mean((images - digit) ** 2) for digit in pair]
+        assert distances[label] < distances[1 - label] / 2
+
+
+def test_a_conditional_run_tells_at_each_snapshot_how_often_it_obeys(capsys, monkeypatch):
+    monkeypatch.setattr(gan_mnist, "SNAPSHOT_EVERY", 5)
+    result = gan_mnist.main([*SMALL, "--steps", "12", "--conditional"])
+    folder, count = result["folder"], len(mnist.load_mnist("digits").x_test)
+    with (folder / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [0 <= float(row["ordered_digit_right"]) <= 1 for row in rows] == [True] * 6
+    assert np.load(folder / "snapshots" / "frames.npz")["pixels"].shape == (7, 80, 28, 28, 1)
+    assert float(rows[-1]["ordered_digit_right"]) == pytest.approx(result["ordered_digit_right"]), "360 of 360 images"
+    printed = capsys.readouterr()
+    assert f"ordered digit right: {result['ordered_digit_right']:.1%} on " in printed.out.splitlines()[-1]
+    assert printed.out.count("generator.keras --digit 7") == 1
+    assert printed.err == ""
+    generator = keras.models.load_model(folder / "generator.keras")
+    noise = np.random.default_rng(0).standard_normal((count, 4)).astype("float32")
+    shown = as_pixels(generator.predict([np.tile(noise[:8], (10, 1)), np.eye(10).repeat(8, axis=0)], verbose=0))
+    last = np.load(folder / "snapshots" / "frames.npz")["pixels"][-1]
+    assert np.abs(last.astype(int) - shown).max() <= 1, "a digit in each row, a noise in each column"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "right"), [("dense", 0.92), ("conv", 0.98)])
+def test_the_card_tells_the_truth_about_orders(architecture, right):
+    result = gan_mnist.main(["--data", "mnist", "--conditional", "--architecture", architecture])
+    assert result["ordered_digit_right"] >= right
 
 
 @pytest.mark.slow

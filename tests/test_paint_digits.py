@@ -70,6 +70,20 @@ def test_a_recurrent_decoder_is_no_tanh(rng):
     assert np.abs(paint_digits.paint(decoder, noise).astype(float) - expected).max() <= 1
 
 
+def test_a_conditional_generator_paints_the_digit_that_is_ordered(tmp_path, rng):
+    noise, label = keras.Input((4,)), keras.Input((3,))
+    images = layers.Dense(784, activation="sigmoid")(layers.Concatenate()([noise, label]))
+    generator = keras.Model([noise, label], layers.Reshape((28, 28, 1))(images))
+    generator.save(tmp_path / "generator.keras")
+    z = np.random.default_rng(0).standard_normal((5, 4))
+    for argv, digits in ((["--digit", "2", "--interpolate"], [2] * 5), ([], [0, 1, 2, 0, 1])):
+        folder = paint_digits.main([str(tmp_path / "generator.keras"), "--count", "5", *argv])["folder"]
+        expected = 255 * generator.predict([z, np.eye(3)[digits]], verbose=0)
+        assert np.abs(np.load(folder / "generated.npz")["images"] - expected).max() <= 1
+    with pytest.raises(cli.UserError, match=r"--digit 3: .*generator.keras paints digits from 0 to 2"):
+        paint_digits.main([str(tmp_path / "generator.keras"), "--digit", "3"])
+
+
 def test_a_walk_leads_from_one_image_to_another_in_small_steps(saved, monkeypatch):
     shown = {}
     monkeypatch.setattr(paint_digits, "grid", lambda path, pixels, title, **options: shown.update({path.stem: pixels}))
@@ -93,17 +107,18 @@ def test_the_picture_shows_the_first_of_very_many_images_and_the_file_has_all(sa
 
 def test_what_is_no_generator_is_refused_before_anything_is_written(saved, tmp_path):
     flat = saved("tanh", layers.Reshape((784,)))
-    first, second = keras.Input((4,)), keras.Input((3,))
-    images = layers.Reshape((28, 28, 1))(layers.Dense(784)(layers.Concatenate()([first, second])))
-    keras.Model([first, second], images).save(tmp_path / "two.keras")
+    inputs = keras.Input((4,)), keras.Input((3,)), keras.Input((2,))
+    images = layers.Reshape((28, 28, 1))(layers.Dense(784)(layers.Concatenate()(inputs)))
+    keras.Model(inputs, images).save(tmp_path / "three.keras")
     keras.Sequential([keras.Input((28, 28, 1)), layers.Identity()]).save(tmp_path / "same.keras")
-    for model in (flat, tmp_path / "two.keras", tmp_path / "same.keras"):
+    for model in (flat, tmp_path / "three.keras", tmp_path / "same.keras"):
         with pytest.raises(cli.UserError, match=r"not a generator of \(None, 28, 28, 1\) from \(None, N\)"):
             paint_digits.main([str(model)])
     for argv, message in (
         (["nowhere.keras"], "nowhere.keras: there is no such file"),
         ([], "MODEL"),
         ([flat, "--count", "0"], "--count: expected a whole number of at least 1"),
+        ([saved("tanh"), "--digit", "7"], r"--digit 7: .*generator.keras takes no orders; gan_mnist.py --conditional"),
     ):
         with pytest.raises(cli.UserError, match=message):
             paint_digits.main(argv)

@@ -41,31 +41,51 @@ def grid(path, pixels, title, columns=8):
 
 
 class Snapshots(keras.callbacks.Callback):
-    """Paint the same noise (count, latent_dim) whenever an epoch ends.
+    """Paint with the same inputs whenever an epoch ends.
+
+    `inputs` are the generator's: noise (count, latent_dim), or [noise, one-hot labels (count, classes)], which order a
+    digit. The pictures show 64 images, or eight noises as every digit, a row for each; then `judge` also reads the
+    first thousand images, and the epoch's numbers, those in history.csv, tell how often it saw the digit ordered.
 
     `steps` are the steps at which that was, `frames` what it gave: pixels and a title. A training that goes on finds
     those of before in the folder.
     """
 
-    def __init__(self, noise, folder):
+    def __init__(self, inputs, folder, judge):
         super().__init__()
-        self.noise, self.folder = noise, folder
+        self.inputs, self.folder, self.judge = inputs, folder, judge
+        self.conditional = isinstance(inputs, list)
+        if self.conditional:
+            noise, classes = inputs[0][:8], inputs[1].shape[1]
+            self.shown = [np.tile(noise, (classes, 1)), np.eye(classes).repeat(len(noise), axis=0)]
+        else:
+            self.shown = inputs[:64]
         self.steps, self.frames = [], []
 
     def on_train_begin(self, logs=None):
         with optional(self.folder):  # a full disk costs snapshots, and not the training
             self.folder.mkdir(parents=True, exist_ok=True)
-        now = int(self.model.optimizer.iterations.numpy())
         if (self.folder / "frames.npz").exists():
             with np.load(self.folder / "frames.npz") as saved:
                 for step, pixels in zip(saved["steps"], saved["pixels"], strict=True):
-                    if step <= now:
-                        self._add(int(step), pixels)
-        if now not in self.steps:
-            self.on_epoch_end(0)
+                    self._add(int(step), pixels)
+        else:
+            self._paint()
 
-    def on_epoch_end(self, epoch, logs=None):
-        pixels = as_pixels(self.model.generator.predict(self.noise, verbose=0))
+    def on_epoch_begin(self, epoch, logs=None):
+        now = int(self.model.optimizer.iterations.numpy())  # a training that goes on is at its checkpoint by now
+        while self.steps and self.steps[-1] > now:
+            self.steps.pop(), self.frames.pop()
+
+    def on_epoch_end(self, epoch, logs):
+        if self.conditional:
+            asked = [array[:1000] for array in self.inputs]
+            images = (self.model.generator.predict(asked, verbose=0) + 1) / 2
+            logs["ordered_digit_right"] = float(self.judge.agreement(images, asked[1].argmax(axis=1)))
+        self._paint()
+
+    def _paint(self):
+        pixels = as_pixels(self.model.generator.predict(self.shown, verbose=0))
         self._add(int(self.model.optimizer.iterations.numpy()), pixels)
         with optional(self.folder / "frames.npz"), files.whole(self.folder / "frames.npz") as path:
             np.savez_compressed(path, steps=self.steps, pixels=[pixels for pixels, _ in self.frames])
@@ -74,6 +94,16 @@ class Snapshots(keras.callbacks.Callback):
     def _add(self, step, pixels):
         self.steps.append(step)
         self.frames.append((pixels, f"step {step:,}"))
+
+
+def samples(path, snapshots, title):
+    """Draw the last snapshot; where digits are ordered each row is a noise: the same hand writes all digits."""
+    pixels = snapshots.frames[-1][0] if snapshots.frames else np.zeros((0, 28, 28, 1))
+    columns = 8
+    if snapshots.conditional:
+        rows = len(snapshots.inputs[0][:8])
+        pixels, columns = pixels.reshape(-1, rows, 28, 28, 1).swapaxes(0, 1).reshape(pixels.shape), len(pixels) // rows
+    grid(path, pixels, title, columns)
 
 
 @picture
@@ -87,12 +117,14 @@ def training_curves(path, steps, history, title):
     guess = "guessing: ln 2 (without label smoothing)"
     left.axhline(np.log(2), color="black", linestyle=":", label=guess)
     left.set(ylabel="loss")
-    for name, label in (("d_accuracy_real", "real images"), ("d_accuracy_fake", "generated images")):
+    for name, label in (("d_accuracy_real", "discriminator, real"), ("d_accuracy_fake", "discriminator, generated")):
         right.plot(steps, history[name], marker=".", label=label)
+    if "ordered_digit_right" in history:
+        right.plot(steps, history["ordered_digit_right"], marker=".", label="ordered digit right")
     right.axhline(0.5, color="black", linestyle=":", label="guessing: 0.5 on average")
-    right.set(ylabel="accuracy of the discriminator", ylim=(0, 1.02))
+    right.set(ylabel="fraction right", ylim=(0, 1.02))
     for axes in (left, right):
         axes.set(xlabel="step", xlim=(0, None))
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     figure.savefig(path, dpi=120)
