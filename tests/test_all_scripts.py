@@ -27,13 +27,16 @@ SHORT = {  # a few seconds of each script that trains
     "rnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--units", "16"],
     "fast_mnist": ["mlp", "--data", "digits", "--limit", "100", "--epochs", "2"],
     "lstm_regressor": ["--steps", "12", "--units", "4"],
+    "autoencoder_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--code", "2"],
+    "vae_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--latent-dim", "4"],
     "gan_mnist": ["--data", "digits", "--limit", "200", "--steps", "4", "--latent-dim", "4"],
 }
-REPLICATED = ("mlp_mnist", "cnn_mnist", "rnn_mnist", "fast_mnist")
+REPLICATED = ("mlp_mnist", "cnn_mnist", "rnn_mnist", "fast_mnist", "autoencoder_mnist")
 OTHERS = {"mnist_sampler": ["--data", "digits"], "paint_digits": ["nowhere.keras"], "read_digit": ["nowhere.png"]}
 PATIENCE = 240  # seconds for a process on a busy machine
 SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--out", "--show"]
-NETWORK = {name: "generator" if name == "gan_mnist" else "model" for name in SHORT}  # the file it is saved in
+NETWORK = {name: "model" for name in SHORT} | {  # the file it is saved in
+    "gan_mnist": "generator", "vae_mnist": "decoder"}  # fmt: skip
 every_script = pytest.mark.parametrize("script", SHORT)
 every_script_with_digits = pytest.mark.parametrize("script", [name for name in SHORT if "--data" in SHORT[name]])
 
@@ -131,7 +134,7 @@ def test_there_are_as_many_answers_and_baselines_as_the_labels_name_classes(scri
         argv.insert(argv.index("--data") + 1, str(tmp_path / "some.npz"))
         result = importlib.import_module(script).main(argv)
         assert (result["status"], result["classes"]) == ("finished", classes)
-        if script != "gan_mnist":
+        if not re.search("gan|autoencoder|vae", script):
             assert keras.models.load_model(result["folder"] / "model.keras").output_shape == (None, classes)
             assert result["baseline"] == np.mean(y_test == np.bincount(y_train).argmax())
 
@@ -228,12 +231,16 @@ def test_a_lesson_imports_no_other_unless_it_continues_them(script):
         ("rnn_mnist", "build_model", [()]),
         ("lstm_regressor", "build_model", [()]),
         ("gan_mnist", "build_generator", [("dense",), ("conv",)]),
+        ("autoencoder_mnist", "build_networks", [("basic",), ("deep",), ("denoising",), ("linear",), ("lstm",)]),
+        ("vae_mnist", "build_encoder", [("dense",), ("conv",)]),
+        ("vae_mnist", "build_decoder", [("dense",), ("conv",)]),
         ("gan_mnist", "build_discriminator", [("dense",), ("conv",)]),
     ],
 )
 def test_each_layers_line_tells_its_shape_and_its_parameters(script, function, choices):
     build = getattr(importlib.import_module(script), function)
-    layers = [layer for arguments in choices for layer in build(*arguments).layers]
+    networks = keras.tree.flatten([build(*arguments) for arguments in choices])
+    layers = [layer for network in networks for layer in network.layers]
     expected = [(tuple(size for size in layer.output.shape if size), layer.count_params()) for layer in layers]
     assert layer_lines(build) == expected
 

@@ -254,6 +254,16 @@ def test_snapshots_paint_the_same_noise(tmp_path, rng):
         np.testing.assert_array_equal(images, as_pixels(known))
 
 
+def test_a_training_that_goes_on_paints_anew_what_came_after_its_checkpoint(tmp_path, rng):
+    gan, images, noise = small_gan(), some_images(rng), rng.normal(size=(9, 4)).astype("float32")
+    gan.fit(images, batch_size=4, verbose=0, callbacks=[Snapshots(noise, tmp_path / "snapshots", judge=None)])
+    gan.optimizer.iterations.assign(1)  # as the recorder does, to where its checkpoint is
+    resumed = Snapshots(noise, tmp_path / "snapshots", judge=None)
+    gan.fit(images, batch_size=4, verbose=0, callbacks=[resumed])
+    assert resumed.steps == [0, 3], "2 is gone"
+    assert len(resumed.frames) == 2
+
+
 def test_a_judge_of_ones_own_is_taken_and_label_smoothing_reaches_the_loss(tmp_path, monkeypatch):
     monkeypatch.setattr(gan_mnist, "LABEL_SMOOTHING", 0.9)
     path, digits = tmp_path / "judge.keras", mnist.load_mnist("digits")
