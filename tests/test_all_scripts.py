@@ -30,13 +30,14 @@ SHORT = {  # a few seconds of each script that trains
     "autoencoder_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--code", "2"],
     "vae_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--latent-dim", "4"],
     "gan_mnist": ["--data", "digits", "--limit", "200", "--steps", "4", "--latent-dim", "4"],
+    "mode_collapse": ["--steps", "4", "--seeds", "1"],
 }
 REPLICATED = ("mlp_mnist", "cnn_mnist", "rnn_mnist", "fast_mnist", "autoencoder_mnist")
 OTHERS = {"mnist_sampler": ["--data", "digits"], "paint_digits": ["nowhere.keras"], "read_digit": ["nowhere.png"]}
 PATIENCE = 240  # seconds for a process on a busy machine
 SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--out", "--show"]
 NETWORK = {name: "model" for name in SHORT} | {  # the file it is saved in
-    "gan_mnist": "generator", "vae_mnist": "decoder"}  # fmt: skip
+    "gan_mnist": "generator", "mode_collapse": "generator", "vae_mnist": "decoder"}  # fmt: skip
 every_script = pytest.mark.parametrize("script", SHORT)
 every_script_with_digits = pytest.mark.parametrize("script", [name for name in SHORT if "--data" in SHORT[name]])
 
@@ -235,6 +236,8 @@ def test_a_lesson_imports_no_other_unless_it_continues_them(script):
         ("vae_mnist", "build_encoder", [("dense",), ("conv",)]),
         ("vae_mnist", "build_decoder", [("dense",), ("conv",)]),
         ("gan_mnist", "build_discriminator", [("dense",), ("conv",)]),
+        ("mode_collapse", "build_generator", [()]),
+        ("mode_collapse", "build_discriminator", [()]),
     ],
 )
 def test_each_layers_line_tells_its_shape_and_its_parameters(script, function, choices):
