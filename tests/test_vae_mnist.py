@@ -101,6 +101,7 @@ def test_the_importance_weighted_bound_is_exact_for_an_empty_code_and_tighter_fo
     assert -np.mean(vae_mnist.importance_weighted(vae, images[:100])) < test["loss"] - 0.1
 
 
+@pytest.mark.slow
 def test_what_becomes_of_a_mean_where_there_should_be_a_sum(edited, images):
     """The most frequent mistakes: pixels as a mean leave the code empty, numbers of the code as a mean overfill it."""
     nats, kl = trained(vae_mnist, images[:300])
