@@ -44,9 +44,11 @@ class Judge:
         Where `order` (count,) tells which digits were to be painted, also in what fraction they are read.
         """
         probabilities, features = self.read(images)
-        if not np.isfinite(images).all():  # training diverged; relu may turn nan into 0, which would get a score
+        diverged = not np.isfinite(images).all()  # relu may turn nan into 0, which would get a score
+        obeyed = {} if order is None else {
+            "ordered_digit_right": np.nan if diverged else np.mean(probabilities.argmax(axis=1) == order)}  # fmt: skip
+        if diverged:
             probabilities, features = np.nan * probabilities, np.nan * features
-        obeyed = {} if order is None else {"ordered_digit_right": self.agreement(images, order)}
         return {**judged(probabilities), "frechet_distance": frechet_distance(features, self._features), **obeyed}
 
     def agreement(self, images, labels):
