@@ -111,6 +111,19 @@ def psnr(error):
     return -10 * math.log10(error) if error else math.inf
 
 
+def rivals(pca, x_train, x_test, given):
+    """Return what needs no network, as images (10000, 28, 28, 1) by name; of `given` that are noisy also filters."""
+    images = {
+        "PCA": pca.inverse_transform(pca.transform(given.reshape(-1, 784))).reshape(x_test.shape),
+        "mean image": np.broadcast_to(x_train.mean(axis=0), x_test.shape),
+    }
+    if given is not x_test:
+        blurred = (ndimage.gaussian_filter(given, (0, width, width, 0)) for width in BLURS)
+        images |= {"noisy": given, "Gaussian filter": min(blurred, key=lambda image: mse(image, x_test)),
+                   "median filter": ndimage.median_filter(given, (1, 3, 3, 1))}  # fmt: skip
+    return images
+
+
 def components_inside(span, images, count=10):
     """Return the first `count` principal components (count, 784) of images (n, 784) seen within `span` (784, code).
 
@@ -119,6 +132,17 @@ def components_inside(span, images, count=10):
     """
     basis = linalg.orth(span)  # (784, code)
     return PCA(min(count, basis.shape[1], len(images) - 1)).fit(images @ basis).components_ @ basis.T
+
+
+def compare_spans(span, pca, images):
+    """Return how far `span` (784, code) is from that of PCA, and rows of components to draw, (10, 784) by name."""
+    found = components_inside(span, images)  # (10, 784)
+    cosines = np.sum(found * pca.components_[: len(found)], axis=1, keepdims=True)  # (10, 1)
+    angle, cosine = np.degrees(linalg.subspace_angles(span, pca.components_.T)).mean(), np.abs(cosines).min()
+    print(f"its span and that of PCA: {angle:.2f} degrees apart on average; PCA within it finds the first {len(found)} "
+          f"components again, |cos| at least {cosine:.4f}")  # fmt: skip
+    rows = {"PCA": pca.components_, "weights": span.T, "in its span": np.sign(cosines) * found}  # an axis has no sign
+    return {"principal_angle": angle, "component_cosine": cosine}, rows
 
 
 def nearest_same(known, y_known, asked, y_asked):
@@ -170,42 +194,24 @@ def main(argv=None):
 
     # 4. Evaluate, beside the best that straight lines can do with as many numbers: PCA
     codes = encoder.predict(given, batch_size=1000, verbose=0)  # (10000, 32)
-    rebuilt = decoder.predict(codes, batch_size=1000, verbose=0)  # (10000, 28, 28, 1)
-    flat_train, flat_given = x_train.reshape(-1, 784), given.reshape(-1, 784)
-    pca = PCA(min(args.code, len(flat_train) - 1, 784)).fit(flat_train)
-    pca_codes = pca.transform(flat_given)  # (10000, 32)
-    images = {
-        args.kind: rebuilt,
-        "PCA": pca.inverse_transform(pca_codes).reshape(x_test.shape),
-        "mean image": np.broadcast_to(x_train.mean(axis=0), x_test.shape),
-    }
-    if args.kind == "denoising":
-        blurred = [ndimage.gaussian_filter(given, (0, width, width, 0)) for width in BLURS]
-        images |= {"noisy": given, "Gaussian filter": min(blurred, key=lambda image: mse(image, x_test)),
-                   "median filter": ndimage.median_filter(given, (1, 3, 3, 1))}  # fmt: skip
+    flat, flat_given = x_train.reshape(-1, 784), given.reshape(-1, 784)
+    pca = PCA(min(args.code, len(flat) - 1, 784)).fit(flat)
+    images = {args.kind: decoder.predict(codes, batch_size=1000, verbose=0), **rivals(pca, x_train, x_test, given)}
     judge = Judge(digits)  # a classifier of real digits
+    errors = {name: mse(shown, x_test) for name, shown in images.items()}
+    same = {name: judge.agreement(shown, digits.y_test) for name, shown in images.items()}
     print(f"\n{args.code:3} numbers      test error       dB   judged same")
-    errors, same = {}, {}
-    for name, shown in images.items():
-        errors[name] = mse(shown, x_test)
-        same[name] = judge.agreement(shown, digits.y_test)
+    for name in images:
         print(f"{name:16}{errors[name]:11.5f}{psnr(errors[name]):9.2f}{same[name]:14.1%}")
-    known, pca_known = encoder.predict(x_train, batch_size=1000, verbose=0), pca.transform(flat_train)  # (60000, 32)
+    known = encoder.predict(x_train, batch_size=1000, verbose=0)  # (60000, 32)
     nearest = nearest_same(known, digits.y_train, codes, digits.y_test)
-    nearest_pca = nearest_same(pca_known, digits.y_train, pca_codes, digits.y_test)
+    nearest_pca = nearest_same(pca.transform(flat), digits.y_train, pca.transform(flat_given), digits.y_test)
     print(f"the nearest code is of the same digit: {args.kind} {nearest:.1%}, PCA {nearest_pca:.1%}")
     numbers, components = {}, {"PCA": pca.components_}
     if args.kind == "denoising":
-        numbers["psnr_gain"] = psnr(errors[args.kind]) - psnr(errors["noisy"])
+        numbers = {"psnr_gain": psnr(errors[args.kind]) - psnr(errors["noisy"])}
     if args.kind == "linear" and np.isfinite(codes).all():
-        span = decoder.layers[0].kernel.numpy().T  # (784, 32)
-        found = components_inside(span, flat_train)  # (10, 784)
-        cosines = np.sum(found * pca.components_[: len(found)], axis=1, keepdims=True)  # (10, 1)
-        components |= {"weights": span.T, "in its span": np.sign(cosines) * found}  # the sign of an axis means nothing
-        angle, cosine = np.degrees(linalg.subspace_angles(span, pca.components_.T)).mean(), np.abs(cosines).min()
-        numbers |= {"principal_angle": angle, "component_cosine": cosine}
-        print(f"its span and that of PCA: {angle:.2f} degrees apart on average; PCA within it finds the first "
-              f"{len(found)} components again, |cos| at least {cosine:.4f}")  # fmt: skip
+        numbers, components = compare_spans(decoder.layers[0].kernel.numpy().T, pca, flat)
 
     # 5. Show
     title = f"{digits.name}, {args.kind}, {args.code} numbers"

@@ -202,6 +202,35 @@ def importance_weighted(vae, images):
     return tf.reduce_logsumexp(log_weights, axis=1) - math.log(SAMPLES)
 
 
+def evaluate(vae, x_train, x_test):
+    """Return what test images cost, in nats, and the mean KL divergence of each number of a code (latent_dim,)."""
+    white = (x_train.sum(axis=0) + 1) / (len(x_train) + 2)  # (28, 28, 1)  how often each pixel is; never 0 or 1
+    test = vae.evaluate(x_test, batch_size=500, verbose=0, return_dict=True)
+    tenth = x_test[::10]  # (1000, 28, 28, 1)  with a hundred codes per image
+    batches = np.split(tenth, range(100, len(tenth), 100))
+    closer = np.mean(np.concatenate([importance_weighted(vae, batch) for batch in batches]))
+    same = vae.evaluate(tenth, batch_size=500, verbose=0, return_dict=True)  # the ELBO of the same images
+    negative_elbo, gain = test["reconstruction"] + test["kl"], closer + same["reconstruction"] + same["kl"]
+    _, _, mean, log_variance = vae.predict(x_test, batch_size=500, verbose=0)  # (10000, 20) each
+    each = kl_divergence(mean.reshape(-1, 1), log_variance.reshape(-1, 1)).numpy()  # (200000,)
+    kl_per_unit = each.reshape(mean.shape).mean(axis=0)  # (20,)
+    return {
+        "baseline": float(np.mean(reconstruction(x_test, np.broadcast_to(white, x_test.shape)))),
+        "negative_elbo": negative_elbo,
+        "reconstruction": test["reconstruction"],
+        "kl": test["kl"],
+        "active_units": int(np.sum(kl_per_unit > 0.01)),
+        "importance_weighted": negative_elbo - gain,
+    }, kl_per_unit
+
+
+def plane(decoder, count=20):
+    """Return images (400, 28, 28, 1) of a grid of equally probable places of a code of two numbers."""
+    places = stats.norm.ppf((np.arange(count) + 0.5) / count)  # (20,)
+    codes = np.stack(np.meshgrid(places, -places), axis=-1).reshape(-1, 2)  # (400, 2)
+    return decoder.predict(codes, batch_size=500, verbose=0)
+
+
 def main(argv=None):
     """Train, evaluate and show; return the content of result.json, with the run's folder."""
     args = parse(argv)
@@ -240,46 +269,29 @@ def main(argv=None):
     run.write("decoder.keras", decoder.save)  # for paint_digits.py
 
     # 4. Evaluate: the bound on the test images, and what the judge says of images painted from noise
-    test = vae.evaluate(x_test, batch_size=500, verbose=0, return_dict=True)
-    negative_elbo = test["reconstruction"] + test["kl"]
-    white = (x_train.sum(axis=0) + 1) / (len(x_train) + 2)  # (28, 28, 1)  how often each pixel is; never 0 or 1
-    baseline = float(np.mean(reconstruction(x_test, np.broadcast_to(white, x_test.shape))))
-    tenth = x_test[::10]  # (1000, 28, 28, 1)  with a hundred codes per image
-    batches = np.split(tenth, range(100, len(tenth), 100))
-    closer = np.mean(np.concatenate([importance_weighted(vae, batch) for batch in batches]))
-    same = vae.evaluate(tenth, batch_size=500, verbose=0, return_dict=True)  # the ELBO of the same images
-    weighted = negative_elbo - (closer + same["reconstruction"] + same["kl"])
-    pixels, _, mean, log_variance = vae.predict(x_test, batch_size=500, verbose=0)  # mean: (10000, 20)
-    each = kl_divergence(mean.reshape(-1, 1), log_variance.reshape(-1, 1)).numpy()  # (200000,)
-    kl_per_unit = each.reshape(mean.shape).mean(axis=0)  # (20,)
+    nats, kl_per_unit = evaluate(vae, x_train, x_test)
     judge = Judge(digits)  # a classifier of real digits
-    noise = np.random.default_rng(args.seed).standard_normal(mean.shape)  # (10000, 20)
-    painted, rebuilt = (decoder.predict(codes, batch_size=500, verbose=0) for codes in (noise, mean))
+    noise = np.random.default_rng(args.seed).standard_normal((len(x_test), args.latent_dim))  # (10000, 20)
+    painted = decoder.predict(noise, batch_size=500, verbose=0)  # (10000, 28, 28, 1)
+    pixels, _, mean, _ = vae.predict(x_test, batch_size=500, verbose=0)
+    rebuilt = decoder.predict(mean, batch_size=500, verbose=0)  # (10000, 28, 28, 1)
     scores = judge.scores(painted)
     judge.compare(painted=scores)
 
     # 5. Show
-    headline = f"Negative ELBO: {negative_elbo:.2f} nats ({test['reconstruction']:.2f} + {test['kl']:.2f})"
+    headline = "Negative ELBO: {negative_elbo:.2f} nats ({reconstruction:.2f} + {kl:.2f})".format(**nats)
     title = f"{digits.name}\n{headline}"
     shown = {"grey": x_test, "drawn": pixels, "rebuilt": rebuilt}
     reconstructions(run.folder / "reconstructions.png", shown, title)
     grid(run.folder / "samples.png", as_pixels(2 * painted[:64] - 1), title)
     kl_of_each(run.folder / "kl.png", kl_per_unit, title)
-    if args.latent_dim == 2:  # a picture for each of 20 x 20 equally probable places of the plane
-        places = stats.norm.ppf((np.arange(20) + 0.5) / 20)
-        plane = np.stack(np.meshgrid(places, -places), axis=-1).reshape(-1, 2)  # (400, 2)
-        images = decoder.predict(plane, batch_size=500, verbose=0)
-        grid(run.folder / "plane.png", as_pixels(2 * images - 1), title, columns=20)
+    if args.latent_dim == 2:
+        grid(run.folder / "plane.png", as_pixels(2 * plane(decoder) - 1), title, columns=20)
     return run.finish(
         headline,
-        f"importance-weighted {weighted:.2f} | baseline {baseline:.1f}",
+        "importance-weighted {importance_weighted:.2f} | baseline {baseline:.1f}".format(**nats),
         vae,
-        baseline=baseline,
-        negative_elbo=negative_elbo,
-        reconstruction=test["reconstruction"],
-        kl=test["kl"],
-        active_units=int(np.sum(kl_per_unit > 0.01)),
-        importance_weighted=weighted,
+        **nats,
         judged_same=judge.agreement(rebuilt, digits.y_test),
         **scores,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the oracles are exact to 1e-5, which a GPU's rounding is not
 
-from common import device, download, files, mnist, results  # noqa: F401  device starts TensorFlow quietly
+from common import device, download, files, judge, mnist, results  # noqa: F401  device starts TensorFlow quietly
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ def alone(monkeypatch, tmp_path, request):
     monkeypatch.setattr(results, "RUNS_DIR", tmp_path / "runs")
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # no power cut is expected
+    monkeypatch.setattr(judge, "LEAST_STEPS", 2)  # it need not be able to read; on MNIST it takes more anyway
     if "slow" not in request.keywords:
         monkeypatch.setattr(mnist, "DATA_DIR", tmp_path / "data")
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
@@ -53,6 +54,11 @@ def terminal():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def images():
+    return mnist.as_images(mnist.load_mnist("digits").x_train)  # (1437, 28, 28, 1)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import re
 
 import autoencoder_mnist
 import paint_digits
-from common import cli, judge, mnist, results
+from common import cli, mnist, results
 
 import numpy as np
 import pytest
@@ -26,17 +26,6 @@ class Contractive(layers.Dense):
         self.add_loss(1e-3 * keras.ops.mean(slopes @ keras.ops.sum(self.kernel**2, axis=0)[:, None]))  # |dh/dx|^2
         return h
 '''
-
-
-@pytest.fixture(autouse=True)
-def hasty_judge(monkeypatch):
-    """Spare the time of a judge that can read."""
-    monkeypatch.setattr(judge, "LEAST_STEPS", 2)
-
-
-@pytest.fixture
-def images():
-    return mnist.as_images(mnist.load_mnist("digits").x_train)  # (1437, 28, 28, 1)
 
 
 @every_kind
@@ -173,8 +162,7 @@ def test_a_bad_flag_is_refused_before_anything_is_written(argv, message):
 
 @pytest.mark.slow
 @every_kind
-def test_the_card_tells_the_truth_about_mnist(kind, monkeypatch):
-    monkeypatch.setattr(judge, "LEAST_STEPS", 100)
+def test_the_card_tells_the_truth_about_mnist(kind):
     error, decibels, same = re.search(rf"{kind} +([\d.]+) \(([\d.]+) dB\), ([\d.]+) %", CARD).groups()
     result = autoencoder_mnist.main(["--data", "mnist", "--kind", kind])
     assert result["test_mse"] == pytest.approx(float(error), rel=0.05)

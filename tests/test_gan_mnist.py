@@ -19,12 +19,6 @@ PARAMETERS = {"dense": (109_456, 100_609), "conv": (853_889, 209_457)}
 CONDITIONAL = {"dense": (110_736, 101_889), "conv": (856_449, 210_737)}
 
 
-@pytest.fixture(autouse=True)
-def hasty_judge(monkeypatch):
-    """Spare the time of a judge that can read; on MNIST it takes more steps than these anyway."""
-    monkeypatch.setattr(judge, "LEAST_STEPS", 2)
-
-
 def small_gan(architecture="dense", generator_rate=0.01, discriminator_rate=0.01, classes=0):
     keras.utils.set_random_seed(0)
     gan = gan_mnist.GAN(*gan_mnist.build_networks(architecture, 4, classes))

@@ -3,7 +3,7 @@ import re
 
 import paint_digits
 import vae_mnist
-from common import cli, judge, mnist, results
+from common import cli, mnist, results
 
 import numpy as np
 import pytest
@@ -14,17 +14,6 @@ CARD = " ".join(vae_mnist.__doc__.split())
 SMALL = ["--data", "digits", "--limit", "200", "--epochs", "2", "--latent-dim", "2"]
 PARAMETERS = {"dense": 801_224, "conv": 1_691_369, "gan": 1_689_353}
 FLAGS = {"dense": [], "conv": ["--conv"], "gan": ["--gan"]}
-
-
-@pytest.fixture(autouse=True)
-def hasty_judge(monkeypatch):
-    """Spare the time of a judge that can read."""
-    monkeypatch.setattr(judge, "LEAST_STEPS", 2)
-
-
-@pytest.fixture
-def images():
-    return mnist.as_images(mnist.load_mnist("digits").x_train)  # (1437, 28, 28, 1)
 
 
 def small_vae(lesson=vae_mnist, latent_dim=4):
@@ -160,8 +149,7 @@ def test_a_bad_flag_is_refused_before_anything_is_written(argv, message):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "most"), [("dense", 99), ("conv", 95)])
-def test_the_card_tells_the_truth_about_mnist(form, most, monkeypatch):
-    monkeypatch.setattr(judge, "LEAST_STEPS", 100)
+def test_the_card_tells_the_truth_about_mnist(form, most):
     result = vae_mnist.main(["--data", "mnist", *FLAGS[form]])
     nats, distance = re.search(rf"{form} +([\d.]+) .*?Frechet distance ([\d.]+)", CARD).groups()
     assert result["negative_elbo"] == pytest.approx(float(nats), rel=0.01)
