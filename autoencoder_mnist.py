@@ -134,8 +134,11 @@ def components_inside(span, images, count=10):
     return PCA(min(count, basis.shape[1], len(images) - 1)).fit(images @ basis).components_ @ basis.T
 
 
-def compare_spans(span, pca, images):
-    """Return how far `span` (784, code) is from that of PCA, and rows of components to draw, (10, 784) by name."""
+def compare_spans(decoder, pca, images):
+    """Return how far the span of a linear decoder is from that of PCA, and rows of components to draw, (10, 784)."""
+    code = np.eye(decoder.input_shape[1])  # (32, 32)
+    strokes = decoder.predict(code, verbose=0) - decoder.predict(0 * code, verbose=0)  # what each number alone paints
+    span = strokes.reshape(-1, 784).T  # (784, 32)
     found = components_inside(span, images)  # (10, 784)
     cosines = np.sum(found * pca.components_[: len(found)], axis=1, keepdims=True)  # (10, 1)
     angle, cosine = np.degrees(linalg.subspace_angles(span, pca.components_.T)).mean(), np.abs(cosines).min()
@@ -211,7 +214,7 @@ def main(argv=None):
     if args.kind == "denoising":
         numbers = {"psnr_gain": psnr(errors[args.kind]) - psnr(errors["noisy"])}
     if args.kind == "linear" and np.isfinite(codes).all():
-        numbers, components = compare_spans(decoder.layers[0].kernel.numpy().T, pca, flat)
+        numbers, components = compare_spans(decoder, pca, flat)
 
     # 5. Show
     title = f"{digits.name}, {args.kind}, {args.code} numbers"

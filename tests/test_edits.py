@@ -85,6 +85,14 @@ EDITS = {
     "GAN with other layers and names": ("gan_mnist", [
         ("layers.Dense(1),", "layers.Dropout(0.3), layers.BatchNormalization(), layers.Dense(1),"),
         ('"g_loss", ', '"generator_loss", ')]),
+    "an autoencoder with a convolution": ("autoencoder_mnist", [
+        ("layers.Flatten(),  # (784,)", "layers.Conv2D(4, 3, strides=2), layers.Flatten(),"),
+        ('loss="mse"', 'loss="binary_crossentropy", metrics=["mae"]'), (CALLBACKS + ",", "")]),
+    "a linear layer more": ("autoencoder_mnist", [("layers.Dense(784),", "layers.Dense(50), layers.Dense(784),"),
+                                                  ('default="basic"', 'default="linear"')]),
+    "a VAE of grey images, without a warm-up": ("vae_mnist", [
+        ('tf.cast(keras.random.uniform(tf.shape(images), seed=self.seed) < images, "float32")', "images"),
+        ("keras.optimizers.Adam(rate)", '"adam"'), VALIDATION]),
 }  # fmt: skip
 SLOW = (  # tried on request: others stand for them
     "no metrics line", "another loss", "a regression loss", "class weights", "only one layer", "softmax as a layer",
@@ -93,7 +101,7 @@ SLOW = (  # tried on request: others stand for them
     "sparse labels and validation_split, MLP", "sparse labels and validation_split, RNN", "a callback less",
     "other metrics", "a rescaling first", "a layer more", "GAN without snapshots",
     "augmentation first", "a functional MLP", "dropout before the answer", "GAN with other layers and names",
-    "a callback more", "logits",
+    "a callback more", "logits", "an autoencoder with a convolution", "a VAE of grey images, without a warm-up",
 )  # fmt: skip
 EPOCHS = "--epochs 2 --batch-size 16"
 SMALL = {
@@ -102,7 +110,11 @@ SMALL = {
     "rnn_mnist": f"--units 4 {EPOCHS}",
     "fast_mnist": f"cnn {EPOCHS}",
     "gan_mnist": "--latent-dim 4 --steps 3 --batch-size 16",
+    "autoencoder_mnist": f"--code 4 {EPOCHS}",
+    "vae_mnist": f"--latent-dim 4 {EPOCHS}",
 }
+CLOSING = {"gan_mnist": ("generator", "Classifier score: "), "autoencoder_mnist": ("decoder", "Test error: "),
+           "vae_mnist": ("decoder", "Negative ELBO: ")}  # fmt: skip
 NOTES = {  # what is said on standard error where a picture does not fit the edit
     "no convolution": "kernels.png was not drawn: the model has no Conv2D layer",
     "other convolutions": "kernels.png was not drawn: the model has no Conv2D layer",
@@ -127,9 +139,10 @@ def test_a_changed_line_does_not_lose_the_result(name, few, edited, capsys):
     result = edited(script, *changes).main([*SMALL[script].split(), "--data", few])
     printed = capsys.readouterr()
     closing = printed.out.splitlines()[-1]
-    if script == "gan_mnist":
-        assert closing.startswith("Classifier score: ")
-        assert (result["folder"] / "generator.keras").exists()
+    if script in CLOSING:
+        network, headline = CLOSING[script]
+        assert closing.startswith(headline)
+        assert (result["folder"] / f"{network}.keras").exists()
     else:
         lost = "metric" in name and name != "another metric"  # the edit takes the accuracy away
         assert re.match(f"Test {'loss' if lost else 'accuracy'}: [\\d.]+%? on few \\| baseline [\\d.]+% \\| ", closing)

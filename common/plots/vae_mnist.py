@@ -12,7 +12,7 @@ def kl_of_each(path, nats, title):
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     axes.bar(np.arange(len(nats)), np.sort(nats)[::-1])
-    axes.set(title=title, xlabel="numbers of the code, the most telling first", ylabel="KL divergence in nats")
+    axes.set(title=title, xlabel="numbers of the code, the most informative first", ylabel="KL divergence in nats")
     axes.set_xticks([])
     axes.grid(axis="y", alpha=0.3)
     figure.savefig(path, dpi=120)
