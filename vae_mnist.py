@@ -280,10 +280,12 @@ def main(argv=None):
 
     # 5. Show
     headline = "Negative ELBO: {negative_elbo:.2f} nats ({reconstruction:.2f} + {kl:.2f})".format(**nats)
-    title = f"{digits.name}\n{headline}"
+    judged = "Classifier score: {classifier_score:.2f}, Frechet distance: {frechet_distance:.1f}".format(**scores)
+    name = f"{digits.name}, {args.form}"
+    title = f"{name}\n{headline}"
     shown = {"grey": x_test, "drawn": pixels, "rebuilt": rebuilt}
     reconstructions(run.folder / "reconstructions.png", shown, title)
-    grid(run.folder / "samples.png", as_pixels(2 * painted[:64] - 1), title)
+    grid(run.folder / "samples.png", as_pixels(2 * painted[:64] - 1), f"{name}\n{judged}")
     kl_of_each(run.folder / "kl.png", kl_per_unit, title)
     if args.latent_dim == 2:
         grid(run.folder / "plane.png", as_pixels(2 * plane(decoder) - 1), title, columns=20)

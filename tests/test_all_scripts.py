@@ -33,7 +33,8 @@ SHORT = {  # a few seconds of each script that trains
     "mode_collapse": ["--steps", "4", "--seeds", "1"],
 }
 REPLICATED = ("mlp_mnist", "cnn_mnist", "rnn_mnist", "fast_mnist", "autoencoder_mnist")
-OTHERS = {"mnist_sampler": ["--data", "digits"], "paint_digits": ["nowhere.keras"], "read_digit": ["nowhere.png"]}
+OTHERS = {"mnist_sampler": ["--data", "digits"], "figures": [], "paint_digits": ["nowhere.keras"],
+          "read_digit": ["nowhere.png"]}  # fmt: skip
 PATIENCE = 240  # seconds for a process on a busy machine
 SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--out", "--show"]
 NETWORK = {name: "model" for name in SHORT} | {  # the file it is saved in
