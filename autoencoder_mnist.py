@@ -10,10 +10,10 @@ Expect    Error of a pixel, seed 0 on MNIST, and how many a classifier still rea
           Keras 3.15.1): basic 0.01006 (19.98 dB), 96.7 %; deep 0.00655 (21.84 dB), 98.0 %;
           denoising 0.01298 (18.87 dB), 95.7 %; linear 0.01683 (17.74 dB), 96.5 %; lstm 0.01594 (17.98 dB), 93.8 %.
 Baseline  The mean image has an error of 0.0675, PCA (principal component analysis) with 32 numbers 0.0168.
-Try next  --kind linear --code 8    Which of PCA's components come back, and in which order? See components.png.
+Try next  --kind linear --code 8    Which of PCA's components come back? See components.png.
           --kind deep --code 2      Two numbers are a place on a map, code.png. Which digits share one?
           a contractive code        A penalty on its slopes: the lines are in tests/test_autoencoder_mnist.py.
-          python paint_digits.py .../decoder.keras    Random codes: are they digits? vae_mnist.py cures that.
+          python paint_digits.py .../decoder.keras    Random codes: why are they no digits? Compare code.png.
 Source    "Deep learning: RNNs and LSTMs" (document 001): basic, deep, denoising, linear, LSTM, contractive.
 """
 
@@ -112,7 +112,7 @@ def psnr(error):
 
 
 def rivals(pca, x_train, x_test, given):
-    """Return what needs no network, as images (10000, 28, 28, 1) by name; of `given` that are noisy also filters."""
+    """Return what needs no network, as images (10000, 28, 28, 1) by name; if `given` is noisy, two filters as well."""
     images = {
         "PCA": pca.inverse_transform(pca.transform(given.reshape(-1, 784))).reshape(x_test.shape),
         "mean image": np.broadcast_to(x_train.mean(axis=0), x_test.shape),
@@ -127,25 +127,27 @@ def rivals(pca, x_train, x_test, given):
 def components_inside(span, images, count=10):
     """Return the first `count` principal components (count, 784) of images (n, 784) seen within `span` (784, code).
 
-    A linear autoencoder finds the span of PCA's components, but no axes in it: turned, they have the same loss. So its
-    weights show mixtures. PCA of what its span lets through finds the axes.
+    A linear autoencoder finds the same subspace as PCA, but not its axes: any mixture of them gives the same loss, and
+    its weights are one. PCA of what the subspace lets through finds the axes.
     """
     basis = linalg.orth(span)  # (784, code)
     return PCA(min(count, basis.shape[1], len(images) - 1)).fit(images @ basis).components_ @ basis.T
 
 
-def compare_spans(decoder, pca, images):
-    """Return how far the span of a linear decoder is from that of PCA, and rows of components to draw, (10, 784)."""
+def strokes(decoder):
+    """Return what each number of a code alone adds to an image, (code, 784): the span of a linear decoder."""
     code = np.eye(decoder.input_shape[1])  # (32, 32)
-    strokes = decoder.predict(code, verbose=0) - decoder.predict(0 * code, verbose=0)  # what each number alone paints
-    span = strokes.reshape(-1, 784).T  # (784, 32)
+    return (decoder.predict(code, verbose=0) - decoder.predict(0 * code, verbose=0)).reshape(-1, 784)
+
+
+def compare_spans(span, pca, images):
+    """Return how far `span` (784, code) is from that of PCA, and PCA's components as found within it, (10, 784)."""
     found = components_inside(span, images)  # (10, 784)
     cosines = np.sum(found * pca.components_[: len(found)], axis=1, keepdims=True)  # (10, 1)
     angle, cosine = np.degrees(linalg.subspace_angles(span, pca.components_.T)).mean(), np.abs(cosines).min()
-    print(f"its span and that of PCA: {angle:.2f} degrees apart on average; PCA within it finds the first {len(found)} "
-          f"components again, |cos| at least {cosine:.4f}")  # fmt: skip
-    rows = {"PCA": pca.components_, "weights": span.T, "in its span": np.sign(cosines) * found}  # an axis has no sign
-    return {"principal_angle": angle, "component_cosine": cosine}, rows
+    print(f"its span and that of PCA are {angle:.2f} degrees apart on average; within it PCA's first {len(found)} "
+          f"components are found with |cos| {cosine:.4f} or more")  # fmt: skip
+    return {"principal_angle": angle, "component_cosine": cosine}, np.sign(cosines) * found  # an axis has no sign
 
 
 def nearest_same(known, y_known, asked, y_asked):
@@ -195,7 +197,7 @@ def main(argv=None):
     run.write("model.keras", model.save)  # a whole file or none
     run.write("decoder.keras", decoder.save)  # for paint_digits.py
 
-    # 4. Evaluate, beside the best that straight lines can do with as many numbers: PCA
+    # 4. Evaluate, beside the best that any linear method can do with as many numbers: PCA
     codes = encoder.predict(given, batch_size=1000, verbose=0)  # (10000, 32)
     flat, flat_given = x_train.reshape(-1, 784), given.reshape(-1, 784)
     pca = PCA(min(args.code, len(flat) - 1, 784)).fit(flat)
@@ -210,15 +212,16 @@ def main(argv=None):
     nearest = nearest_same(known, digits.y_train, codes, digits.y_test)
     nearest_pca = nearest_same(pca.transform(flat), digits.y_train, pca.transform(flat_given), digits.y_test)
     print(f"the nearest code is of the same digit: {args.kind} {nearest:.1%}, PCA {nearest_pca:.1%}")
-    numbers, components = {}, {"PCA": pca.components_}
+    numbers, components = {}, {"PCA": pca.components_, args.kind: strokes(decoder)}
     if args.kind == "denoising":
         numbers = {"psnr_gain": psnr(errors[args.kind]) - psnr(errors["noisy"])}
     if args.kind == "linear" and np.isfinite(codes).all():
-        numbers, components = compare_spans(decoder, pca, flat)
+        numbers, components["PCA within it"] = compare_spans(strokes(decoder).T, pca, flat)
 
     # 5. Show
     title = f"{digits.name}, {args.kind}, {args.code} numbers"
-    plots.reconstructions(run.folder / "reconstructions.png", {"original": x_test, **images}, title)
+    first = {"noisy": given} if args.kind == "denoising" else {}
+    plots.reconstructions(run.folder / "reconstructions.png", {"original": x_test, **first, **images}, title)
     plots.components(run.folder / "components.png", components, title)
     if args.code == 2:
         plots.code_map(run.folder / "code.png", codes, digits.y_test, title)

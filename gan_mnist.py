@@ -106,7 +106,7 @@ def build_networks(architecture="dense", latent_dim=LATENT_DIM, classes=0):
     """Return generator and discriminator; with `classes` both have a second input, one-hot labels (batch, classes).
 
     The generator reads beside the noise which digit is ordered. To the discriminator's logit a label adds a projection
-    (Miyato and Koyama 2018): its features times a vector for each digit. As one more input it would be ignored.
+    (Miyato and Koyama 2018): its features times a vector for each digit. As just another input it would be ignored.
     """
     generator, discriminator = build_generator(architecture, latent_dim + classes), build_discriminator(architecture)
     if not classes:

@@ -32,7 +32,7 @@ def main(argv=None):
     name = cli.relative(args.model)
     if args.digit is not None and (not classes or args.digit >= classes[0]):
         able = f"paints digits from 0 to {classes[0] - 1}" if classes else (
-            "takes no orders; gan_mnist.py --conditional trains one that does")  # fmt: skip
+            "was trained without labels; gan_mnist.py --conditional trains one with")  # fmt: skip
         raise cli.UserError(f"--digit {args.digit}: {name} {able}")
     folder = results.new_folder("paint_digits", args.out)
 

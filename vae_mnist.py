@@ -1,18 +1,18 @@
 """A variational autoencoder (VAE) paints digits from noise, and tells how probable it finds an image.
 
-Idea      An autoencoder's codes leave holes, in which nothing was ever painted. Here the encoder answers with a cloud
-          of codes, and pays for its KL divergence from noise, in nats (1 nat is 1.44 bits). So noise becomes a code,
-          and the decoder a generator, trained by one sum: the evidence lower bound (ELBO) of log p(image).
+Idea      An autoencoder's codes leave holes, from which nothing was ever painted. Here the encoder answers with a cloud
+          of codes, and is penalised by the cloud's KL divergence from N(0, 1), in nats (1 nat is 1.44 bits). So random
+          noise is a valid code. The loss is one sum, minus the evidence lower bound (ELBO) of log p(image).
 Model     Encoder 784-400-200-(20 means, 20 log variances), decoder 20-200-400-784; 801,224 parameters. --conv: strided
           convolutions, 32 and 64 filters, 1,691,369. --gan: VAE-GAN, 1,689,353, and a discriminator, 209,457.
 Run       python vae_mnist.py
 Expect    Seed 0 on MNIST, 2 cores of an AMD EPYC, TensorFlow 2.21.0, Keras 3.15.1; a test image costs, in nats:
           dense  98.46 (importance-weighted 94.38), Frechet distance 62.3, classifier score 6.12
           conv   93.14 (importance-weighted 88.93), Frechet distance 28.4, classifier score 6.62
-Baseline  205.8 nats: each pixel white as often as in the training images, whatever the others are.
+Baseline  205.8 nats: each pixel is white, independently of the others, as often as in the training images.
 Try next  --latent-dim 2    The codes are a plane, and plane.png shows all of it. Which digits are neighbours?
-          --beta 4          The KL divergence counts four times. Which numbers are given up? See kl.png.
-          tf.reduce_mean in kl_divergence    The most frequent mistake. The loss falls; what becomes of samples.png?
+          --beta 4          The KL divergence counts four times. How many numbers are given up? See kl.png.
+          tf.reduce_mean in kl_divergence    The most frequent mistake: the headline gains. Does samples.png?
 Source    "Deep learning: RNNs and LSTMs" (document 001): variational autoencoder (Kingma and Welling 2014), VAE-GAN.
           With --gan it continues gan_mnist.py.
 """
@@ -188,7 +188,7 @@ class VAEGAN(VAE):
 
 @tf.function
 def importance_weighted(vae, images):
-    """Return a lower bound of log p(x) in nats, (batch,), from SAMPLES codes an image (Burda et al. 2016).
+    """Return a lower bound of log p(x) in nats, (batch,), from SAMPLES codes per image (Burda et al. 2016).
 
     log mean p(x | z) p(z) / q(z | x), over codes z that the encoder q proposes: the more, the closer to log p(x).
     """
@@ -245,7 +245,7 @@ def main(argv=None):
     run = runs.Run("vae_mnist", args, strategy, digits)
     encoder, decoder = build_encoder(args.form, args.latent_dim), build_decoder(args.form, args.latent_dim)
     steps = args.epochs * math.ceil(len(x_train) / args.batch_size)
-    rate = keras.optimizers.schedules.CosineDecay(  # without a warm-up codes die: 101.9 nats
+    rate = keras.optimizers.schedules.CosineDecay(  # without a warm-up some numbers stay unused: 101.9 nats
         0.0, 0.8 * steps, warmup_target=LEARNING_RATE[args.form], warmup_steps=0.2 * steps)  # fmt: skip
     if args.form == "gan":
         vae = VAEGAN(encoder, decoder, build_discriminator("conv"), args.beta)
@@ -279,11 +279,11 @@ def main(argv=None):
     judge.compare(painted=scores)
 
     # 5. Show
-    headline = "Negative ELBO: {negative_elbo:.2f} nats ({reconstruction:.2f} + {kl:.2f})".format(**nats)
+    headline = "Negative ELBO: {negative_elbo:.2f} nats (pixels {reconstruction:.2f} + KL {kl:.2f})".format(**nats)
     judged = "Classifier score: {classifier_score:.2f}, Frechet distance: {frechet_distance:.1f}".format(**scores)
-    name = f"{digits.name}, {args.form}"
+    name = f"{digits.name}, {args.form}, {args.latent_dim} numbers"
     title = f"{name}\n{headline}"
-    shown = {"grey": x_test, "drawn": pixels, "rebuilt": rebuilt}
+    shown = {"grey": x_test, "black or white": pixels, "rebuilt": rebuilt}
     reconstructions(run.folder / "reconstructions.png", shown, title)
     grid(run.folder / "samples.png", as_pixels(2 * painted[:64] - 1), f"{name}\n{judged}")
     kl_of_each(run.folder / "kl.png", kl_per_unit, title)

@@ -67,7 +67,7 @@ class Judge:
 
 def train_judge(digits):
     """Return a classifier trained on the training images, in half a minute on 2 cores."""
-    print("judge: a small classifier learns to read the digits first, in up to a minute", flush=True)
+    print("judge: a small classifier learns to read the digits, in up to a minute", flush=True)
     judge = keras.Sequential([
         keras.Input((28, 28, 1)),
         layers.Conv2D(24, 3, activation="relu"),  # (26, 26, 24)  240 = 24 x (3*3*1 + 1)

@@ -142,6 +142,7 @@ def test_the_contractive_penalty_is_the_squared_norm_of_the_jacobian(edited, ima
     assert lesson.main(SMALL)["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_diverged_training_still_ends_in_a_result(monkeypatch):
     monkeypatch.setitem(autoencoder_mnist.LEARNING_RATE, "linear", 1e30)
     result = autoencoder_mnist.main([*SMALL, "--kind", "linear"])

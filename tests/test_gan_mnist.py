@@ -1,4 +1,6 @@
+import contextlib
 import csv
+import io
 import json
 import re
 
@@ -44,7 +46,9 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judge, "LEAST_STEPS", 2)
         patch.setattr(gan_mnist, "SNAPSHOT_EVERY", 5)
-        return gan_mnist.main([*SMALL, "--steps", "12", "--out", str(out)])
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            result = gan_mnist.main([*SMALL, "--steps", "12", "--out", str(out)])
+    return {**result, "printed": printed.getvalue()}
 
 
 @pytest.mark.parametrize("architecture", PARAMETERS)
@@ -212,10 +216,8 @@ def test_the_saved_networks_are_plain_ones_in_float32(trained):
         assert {variable.dtype for variable in network.variables} == {"float32"}
 
 
-@pytest.mark.parametrize("architecture", ["dense", pytest.param("conv", marks=pytest.mark.slow)])
-def test_the_closing_lines_set_the_images_beside_untrained_and_real_ones(architecture, capsys):
-    result = gan_mnist.main([*SMALL, "--steps", "3", "--architecture", architecture])
-    printed = capsys.readouterr().out
+def test_the_closing_lines_set_the_images_beside_untrained_and_real_ones(trained):
+    result, printed = trained, trained["printed"]
     assert re.search(r"the judge .+ generated +untrained +real +best\n", printed)
     row = re.search(r"frechet distance +([\d.]+) +([\d.]+) +([\d.]+) +0\n", printed)
     expected = [result[key] for key in ("frechet_distance", "frechet_untrained", "frechet_floor")]
@@ -226,6 +228,7 @@ def test_the_closing_lines_set_the_images_beside_untrained_and_real_ones(archite
     assert f" | untrained: score 1.0, distance {result['frechet_untrained']:.0f} | " in last
 
 
+@pytest.mark.slow
 def test_one_image_and_a_diverged_training_still_end_in_a_result(capsys, monkeypatch):
     monkeypatch.setitem(gan_mnist.LEARNING_RATE, "dense", 1e30)
     result = gan_mnist.main(["--data", "digits", "--limit", "1", "--steps", "4"])

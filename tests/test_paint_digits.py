@@ -118,7 +118,7 @@ def test_what_is_no_generator_is_refused_before_anything_is_written(saved, tmp_p
         (["nowhere.keras"], "nowhere.keras: there is no such file"),
         ([], "MODEL"),
         ([flat, "--count", "0"], "--count: expected a whole number of at least 1"),
-        ([saved("tanh"), "--digit", "7"], r"--digit 7: .*generator.keras takes no orders; gan_mnist.py --conditional"),
+        ([saved("tanh"), "--digit", "7"], r"--digit 7: .*generator.keras was trained without labels; gan_mnist"),
     ):
         with pytest.raises(cli.UserError, match=message):
             paint_digits.main(argv)

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 
 import paint_digits
@@ -84,8 +85,8 @@ def test_the_importance_weighted_bound_is_exact_for_an_empty_code_and_tighter_fo
     vae.decoder.layers[-3].kernel.assign(tf.zeros_like(vae.decoder.layers[-3].kernel))
     np.testing.assert_allclose(vae_mnist.importance_weighted(vae, images[:3]), [-784 * np.log(2)] * 3, rtol=1e-5)
     vae = small_vae()
-    vae.compile(keras.optimizers.Adam(1e-3))
-    vae.fit(images, epochs=10, batch_size=128, verbose=0)
+    vae.compile(keras.optimizers.Adam(3e-3))
+    vae.fit(images[:300], epochs=10, batch_size=50, verbose=0)
     test = vae.evaluate(images[:100], verbose=0, return_dict=True)
     assert -np.mean(vae_mnist.importance_weighted(vae, images[:100])) < test["loss"] - 0.1
 
@@ -100,7 +101,8 @@ def test_what_becomes_of_a_mean_where_there_should_be_a_sum(edited, images):
     assert full[0] + full[1] > nats + kl
 
 
-@pytest.mark.parametrize("form", ["dense", pytest.param("conv", marks=pytest.mark.slow), "gan"])
+@pytest.mark.parametrize("form", [
+    *(pytest.param(form, marks=pytest.mark.slow) for form in ("dense", "conv")), "gan"])
 def test_a_run_leaves_networks_pictures_and_numbers(form, capsys):
     result = vae_mnist.main([*SMALL, *FLAGS[form]])
     folder, written = result["folder"], json.loads((result["folder"] / "result.json").read_text())
@@ -118,7 +120,7 @@ def test_a_run_leaves_networks_pictures_and_numbers(form, capsys):
     expected = 255 * decoder.predict(np.random.default_rng(0).standard_normal((5, 2)), verbose=0)
     assert np.abs(np.load(painted / "generated.npz")["images"] - expected).max() <= 1
     printed = capsys.readouterr()
-    assert f"Negative ELBO: {written['negative_elbo']:.2f} nats (" in printed.out
+    assert f"Negative ELBO: {written['negative_elbo']:.2f} nats (pixels " in printed.out
     assert printed.err == ""
 
 
@@ -148,11 +150,11 @@ def test_a_bad_flag_is_refused_before_anything_is_written(argv, message):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("form", "most"), [("dense", 99), ("conv", 95)])
+@pytest.mark.parametrize(("form", "most"), [("dense", 99), ("conv", 95), ("gan", math.inf)])
 def test_the_card_tells_the_truth_about_mnist(form, most):
     result = vae_mnist.main(["--data", "mnist", *FLAGS[form]])
     nats, distance = re.search(rf"{form} +([\d.]+) .*?Frechet distance ([\d.]+)", CARD).groups()
-    assert result["negative_elbo"] == pytest.approx(float(nats), rel=0.01)
+    assert result["negative_elbo"] == pytest.approx(float(nats), rel=0.1 if form == "gan" else 0.01)
     assert result["frechet_distance"] == pytest.approx(float(distance), rel=0.3)
     assert result["importance_weighted"] < result["negative_elbo"] < most
 

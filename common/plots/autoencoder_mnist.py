@@ -29,14 +29,15 @@ def reconstructions(path, rows, title, count=10):
 
 
 @picture
-def components(path, rows, title, count=10):
-    """Draw the first `count` of each of `rows`, {name: vectors (n, 784)}; red is positive, blue negative."""
+def components(path, rows, title):
+    """Draw the first ten of each of `rows`, {name: vectors (n, 784)}."""
+    count = min(10, max(map(len, rows.values())))
 
     def draw(axes, vector):
         most = np.abs(vector).max()
         axes.imshow(vector.reshape(28, 28), cmap="RdBu_r", vmin=-most, vmax=most)
 
-    table(rows, title, count, draw).savefig(path, dpi=110)
+    table(rows, f"{title}\nwhat a number adds (red) and takes away (blue)", count, draw).savefig(path, dpi=110)
 
 
 @picture

@@ -14,6 +14,6 @@ def rings(path, real, painted):
         if name != "real":
             axes.plot(*real.T, ".", color="0.8", markersize=4)
         axes.plot(*points.T, ".", color="tab:blue", markersize=2)
-        axes.set(title=name, xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal", xlabel="x")
+        axes.set(title=name, xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), aspect="equal", xlabel="x")
     figure.axes[0].set_ylabel("y")
     figure.savefig(path, dpi=110)
