@@ -31,6 +31,7 @@ SHORT = {  # a few seconds of each script that trains
     "vae_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--latent-dim", "4"],
     "gan_mnist": ["--data", "digits", "--limit", "200", "--steps", "4", "--latent-dim", "4"],
     "mode_collapse": ["--steps", "4", "--seeds", "1"],
+    "adversarial_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2"],
 }
 REPLICATED = ("mlp_mnist", "cnn_mnist", "rnn_mnist", "fast_mnist", "autoencoder_mnist")
 OTHERS = {"mnist_sampler": ["--data", "digits"], "figures": [], "paint_digits": ["nowhere.keras"],
@@ -38,7 +39,8 @@ OTHERS = {"mnist_sampler": ["--data", "digits"], "figures": [], "paint_digits": 
 PATIENCE = 240  # seconds for a process on a busy machine
 SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--out", "--show"]
 NETWORK = {name: "model" for name in SHORT} | {  # the file it is saved in
-    "gan_mnist": "generator", "mode_collapse": "generator", "vae_mnist": "decoder"}  # fmt: skip
+    "gan_mnist": "generator", "mode_collapse": "generator", "vae_mnist": "decoder",
+    "adversarial_mnist": "defended"}  # fmt: skip
 every_script = pytest.mark.parametrize("script", SHORT)
 every_script_with_digits = pytest.mark.parametrize("script", [name for name in SHORT if "--data" in SHORT[name]])
 
@@ -136,7 +138,7 @@ def test_there_are_as_many_answers_and_baselines_as_the_labels_name_classes(scri
         argv.insert(argv.index("--data") + 1, str(tmp_path / "some.npz"))
         result = importlib.import_module(script).main(argv)
         assert (result["status"], result["classes"]) == ("finished", classes)
-        if not re.search("gan|autoencoder|vae", script):
+        if not re.search("gan|autoencoder|vae|adversarial", script):
             assert keras.models.load_model(result["folder"] / "model.keras").output_shape == (None, classes)
             assert result["baseline"] == np.mean(y_test == np.bincount(y_train).argmax())
 
