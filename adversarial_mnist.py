@@ -3,8 +3,7 @@
 Idea      Training follows the gradient of the loss with respect to the weights, downwards. An attack follows that with
           respect to the pixels, upwards. Each pixel moves by eps at most, yet all 784 push the same way; random noise
           of the same size does not. Then a second network trains on attacked images, and is attacked in turn.
-Model     Those of mlp_mnist.py and cnn_mnist.py, which this lesson continues, as fast_mnist.py trains them; 269,322 and
-          80,266 parameters. --model takes a network that you have trained yourself.
+Model     Those of mlp_mnist.py and cnn_mnist.py, which this lesson continues, with 269,322 and 80,266 parameters.
 Run       python adversarial_mnist.py                      the MLP, and a defence that proves to be a sham
           python adversarial_mnist.py --architecture cnn   the CNN, and a defence that holds
 Expect    Accuracy at eps 0.25, seed 0 on MNIST (TensorFlow 2.21.0, Keras 3.15.1), in one to five minutes:
@@ -14,8 +13,7 @@ Baseline  Noise of the same size. A defence that is tested with the attack that 
 Try next  --defence random for the MLP    What does the stronger training do to a network that sees no neighbours?
           --model runs/mlp_mnist/1/model.keras    Is a network harder to fool that was trained for longer?
           tf.sign out of fgsm    The same step along the gradient itself: why does so little happen?
-Source    "Deep learning: RNNs and LSTMs" (document 001), the panda; Goodfellow et al. 2014 (FGSM), Madry et al. 2017
-          (PGD), Wong et al. 2020 (random start).
+Source    "Deep learning: RNNs and LSTMs" (001), the panda; Goodfellow et al. 2014, Madry et al. 2017, Wong et al. 2020
 """
 
 import math
@@ -201,8 +199,8 @@ def parse(argv):
     parser.add_argument("--architecture", choices=DEFENCE, default="mlp",
                         help="the network of mlp_mnist.py or of cnn_mnist.py (default %(default)s)")
     parser.add_argument("--defence", choices=DEFENCES, default=DEFENCE["mlp"],
-                        help=f"train against FGSM, or FGSM from a random start (default {DEFENCE['mlp']}, "
-                             f"of the CNN {DEFENCE['cnn']})")
+                        help=f"train against FGSM, or FGSM from a random start (default of the MLP "
+                             f"{DEFENCE['mlp']}, of the CNN {DEFENCE['cnn']})")
     parser.add_argument("--model", type=cli.path, metavar="MODEL",
                         help="attack this model.keras of the same architecture (default: one that is trained first)")
     return cli.parse(parser, argv, lambda args: {
