@@ -30,14 +30,18 @@ MNIST = (  # mirrors, tried in this order: address, {file: (hash, bytes)}
     ("https://ossci-datasets.s3.amazonaws.com/mnist/", _IDX),
     ("https://storage.googleapis.com/cvdf-datasets/mnist/", _IDX),
 )
+REVIEWS = (  # the set is known by its sentences, not by the bytes of its archive
+    ("https://www.cs.cornell.edu/people/pabo/movie-review-data/", {"rt-polaritydata.tar.gz": (None, 2**20)}),
+)
 
 
 def fetch(what, sources, folder, pack):
     """Put one file of the data set `what` into `folder`; return a line for each source that failed.
 
-    Each source is a folder's address and {file name: (published hash, bytes)}. A transfer goes into a temporary folder
-    inside `folder`, where `pack(temporary)` makes the one file out of what came and returns its path; only then is it
-    moved into place, so runs side by side do not hurt one another. A file that is already there stays as it is.
+    Each source is a folder's address and {file name: (published hash or None, bytes at most)}. A transfer goes into a
+    temporary folder inside `folder`, where `pack(temporary)` makes the one file out of what came, or raises an error,
+    and returns its path; only then is it moved into place, so runs side by side do not hurt one another. A file that is
+    already there stays as it is.
     """
     import pooch
 
@@ -63,17 +67,20 @@ def fetch(what, sources, folder, pack):
         seconds = (end - time.monotonic()) / (len(sources) - place)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=folder, ignore_cleanup_errors=True) as temporary:
 
-            def transfer(base=base, files=files, temporary=temporary):
+            finished = []
+
+            def transfer(base=base, files=files, temporary=temporary, finished=finished):
                 for name, (known_hash, size) in files.items():
                     if not Path(temporary).exists():  # it took too long
                         return
                     pooch.retrieve(base + name, known_hash, fname=name, path=temporary, downloader=_Limited(size))
+                finished.append(pack(Path(temporary)))
 
             reason = _within(seconds, transfer, "not all there")
             if reason is None:
-                finished = pack(Path(temporary))
-                if not (folder / finished.name).exists():
-                    finished.replace(folder / finished.name)
+                (file,) = finished
+                if not (folder / file.name).exists():
+                    file.replace(folder / file.name)
                 return failed
             failed.append(f"{host}: {reason}")
     return failed

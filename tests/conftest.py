@@ -24,6 +24,7 @@ tf.config.list_logical_devices()
 def alone(monkeypatch, tmp_path, request):
     """Keep a test off the network, the project's data and its runs; slow tests keep the data."""
     monkeypatch.setattr(download, "MNIST", ())
+    monkeypatch.setattr(download, "REVIEWS", ())
     monkeypatch.setattr(results, "RUNS_DIR", tmp_path / "runs")
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # no power cut is expected

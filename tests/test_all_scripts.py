@@ -32,6 +32,7 @@ SHORT = {  # a few seconds of each script that trains
     "gan_mnist": ["--data", "digits", "--limit", "200", "--steps", "4", "--latent-dim", "4"],
     "mode_collapse": ["--steps", "4", "--seeds", "1"],
     "adversarial_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2"],
+    "text_classifier": ["--labels", "60", "--epochs", "2", "--vectors", "random"],
 }
 REPLICATED = ("mlp_mnist", "cnn_mnist", "rnn_mnist", "fast_mnist", "autoencoder_mnist")
 OTHERS = {"mnist_sampler": ["--data", "digits"], "figures": [], "paint_digits": ["nowhere.keras"],
@@ -241,6 +242,7 @@ def test_a_lesson_imports_no_other_unless_it_continues_them(script):
         ("gan_mnist", "build_discriminator", [("dense",), ("conv",)]),
         ("mode_collapse", "build_generator", [()]),
         ("mode_collapse", "build_discriminator", [()]),
+        ("text_classifier", "build_model", [()]),
     ],
 )
 def test_each_layers_line_tells_its_shape_and_its_parameters(script, function, choices):
