@@ -119,39 +119,24 @@ def main(argv=None):
     known = {"dataset": data.name, "classes": data.classes, "words": list(rows)}
     run.write("vocabulary.json", lambda path: path.write_text(json.dumps(known), encoding="utf-8"))
 
-    # 4. Evaluate, beside what needs no network: how often each word occurs, in whatever order
+    # 4. Evaluate, beside what needs no network
     scores = model.evaluate(x_test, data.y_test[:, None], batch_size=1000, verbose=0, return_dict=True)
-    counts = TfidfVectorizer(analyzer=lambda sentence: sentence, sublinear_tf=True)
-    bag = LogisticRegression(C=3.0).fit(counts.fit_transform(labelled), y_train)
-    bag_answers = bag.predict_proba(counts.transform(test))[:, 1]  # (1066,)
     answers = model.predict(x_test, batch_size=1000, verbose=0)[:, 0]  # (1066,)
+    bag_answers, telling = bag_of_words(labelled, y_train, test)  # (1066,)
     bag_accuracy, both_accuracy = (np.mean((probability > 0.5) == data.y_test)
                                    for probability in (bag_answers, (answers + bag_answers) / 2))  # fmt: skip
     baseline = np.mean(data.y_test == np.bincount(y_train).argmax())
     print(f"\nThe mean of its answer and that of the bag of words is right for {both_accuracy:.1%}.")
 
-    # 5. Show: what read_along says of sentences that one word turned, and of the most confident mistakes
-    wrong = np.flatnonzero((answers > 0.5) != data.y_test)
-    worst = wrong[np.argsort(-np.abs(answers[wrong] - 0.5), kind="stable")][:SHOWN]
-    right = np.setdiff1d(np.arange(len(test)), wrong)[:100]
-    read = [*worst, *right]
-    steps = dict(zip(read, read_along(model, [test[index] for index in read], rows), strict=True))
-    turned = sorted(right, key=lambda index: -np.abs(np.diff(steps[index])).max(initial=0))[:SHOWN]
-    columns = {heading: [(data.classes[data.y_test[index]], test[index], steps[index]) for index in chosen]
-               for heading, chosen in (("turned by one word", turned), ("most confident mistakes", worst))}
-    print("The most confident mistakes:")
-    for index in worst:
-        print(f"  is {data.classes[data.y_test[index]]}, {answers[index]:.1%} {data.classes[1]}: {data.test[index]}")
-    names, order = counts.get_feature_names_out(), np.argsort(bag.coef_[0])
-    telling = [names[index] for index in (*order[:2], *order[:-3:-1]) if names[index] in rows]
-    trained = model.layers[0].get_weights()[0]  # (9032, 100)
+    # 5. Show
     print("The bag's most telling words, their nearest neighbours before the training and after it:")
-    for word in telling:
-        before, after = (", ".join(words.neighbours(word, rows, matrix, 5)) for matrix in (vectors, trained))
+    for word in filter(rows.get, telling):
+        before, after = (", ".join(words.neighbours(word, rows, matrix, 5))
+                         for matrix in (vectors, model.layers[0].get_weights()[0]))  # fmt: skip
         print(f"  {word:>12}   {before:45} {after}")
-    title = f"{data.name}, {args.cell}, {args.vectors}, test accuracy {scores['accuracy']:.1%}"
+    title = f"{data.name}, {args.cell}, {args.vectors}; {runs.headline(scores)}"
     learning_curves(run.folder / "learning_curves.png", history, scores, title)
-    readings(run.folder / "readings.png", columns, data.classes, title)
+    readings(run.folder / "readings.png", telling_sentences(model, data, test, answers, rows), data.classes, title)
     return run.finish(
         runs.headline(scores),
         f"bag of words {bag_accuracy:.1%} | baseline {baseline:.1%}",
@@ -162,6 +147,29 @@ def main(argv=None):
         baseline=baseline,
         vocabulary=len(rows),
     )
+
+
+def bag_of_words(sentences, labels, test):
+    """Return the probability of class 1, (count,), by which words a sentence has, and four words that tell most."""
+    counts = TfidfVectorizer(analyzer=lambda sentence: sentence, sublinear_tf=True)
+    bag = LogisticRegression(C=3.0).fit(counts.fit_transform(sentences), labels)
+    order, names = np.argsort(bag.coef_[0]), counts.get_feature_names_out()
+    return bag.predict_proba(counts.transform(test))[:, 1], [*names[order[:2]], *names[order[:-3:-1]]]
+
+
+def telling_sentences(model, data, test, answers, rows):
+    """Return what readings.png shows: right answers that one word turned, and the most confident mistakes, printed."""
+    wrong = np.flatnonzero((answers > 0.5) != data.y_test)
+    worst = wrong[np.argsort(-np.abs(answers[wrong] - 0.5), kind="stable")][:SHOWN]
+    right = np.setdiff1d(np.arange(len(test)), wrong)[:100]
+    read = [*worst, *right]
+    steps = dict(zip(read, read_along(model, [test[index] for index in read], rows), strict=True))
+    turned = sorted(right, key=lambda index: -np.abs(np.diff(steps[index])).max(initial=0))[:SHOWN]
+    print("The most confident mistakes:")
+    for index in worst:
+        print(f"  is {data.classes[data.y_test[index]]}, {answers[index]:.1%} {data.classes[1]}: {data.test[index]}")
+    return {heading: [(data.classes[data.y_test[index]], test[index], steps[index]) for index in chosen]
+            for heading, chosen in (("turned by one word", turned), ("most confident mistakes", worst))}  # fmt: skip
 
 
 def ask(sentence):

@@ -33,6 +33,7 @@ SHORT = {  # a few seconds of each script that trains
     "mode_collapse": ["--steps", "4", "--seeds", "1"],
     "adversarial_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2"],
     "text_classifier": ["--labels", "60", "--epochs", "2", "--vectors", "random"],
+    "text_classifier": ["--data", "docstrings", "--labels", "60", "--epochs", "2", "--vectors", "random"],
 }
 REPLICATED = ("mlp_mnist", "cnn_mnist", "rnn_mnist", "fast_mnist", "autoencoder_mnist")
 OTHERS = {"mnist_sampler": ["--data", "digits"], "figures": [], "paint_digits": ["nowhere.keras"],
@@ -43,7 +44,7 @@ NETWORK = {name: "model" for name in SHORT} | {  # the file it is saved in
     "gan_mnist": "generator", "mode_collapse": "generator", "vae_mnist": "decoder",
     "adversarial_mnist": "defended"}  # fmt: skip
 every_script = pytest.mark.parametrize("script", SHORT)
-every_script_with_digits = pytest.mark.parametrize("script", [name for name in SHORT if "--data" in SHORT[name]])
+every_script_with_digits = pytest.mark.parametrize("script", [name for name in SHORT if "digits" in SHORT[name]])
 
 
 def scripts(*quick):
@@ -75,7 +76,7 @@ def test_a_run_elsewhere_is_tidy_from_the_first_line_to_the_last(script, tmp_pat
     run = shell(script, *SHORT[script], "--out", "out", "--seed", "7", cwd=tmp_path, HOME=str(tmp_path / "home"))
     assert run.returncode == 0, run.stdout
     first, *_, last = run.stdout.splitlines()
-    if "--data" in SHORT[script]:
+    if "digits" in SHORT[script]:
         assert "scikit-learn digits (not MNIST)" in first
         assert "scikit-learn digits (not MNIST)" in last
     assert "device cpu" in first or "device gpu" in first
@@ -97,7 +98,7 @@ def test_help_shows_the_card_and_every_flag_on_a_screen_and_a_half(script, capsy
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     flags = SHARED_FLAGS if script in SHORT else ["--seed", "--out", "--show"]
-    of_images = ["--data", "--limit"] if "--data" in SHORT.get(script, []) else []
+    of_images = ["--data", "--limit"] if "digits" in SHORT.get(script, []) else []
     model = ["Model", "Baseline"] if script in SHORT else []
     for word in ("Idea", "Run", "Expect", "Try next", "Source", *model, *flags, *of_images):
         assert word in printed
@@ -128,7 +129,7 @@ def test_a_network_beyond_memory_is_one_line(capsys):
 
 @scripts("mlp_mnist")
 def test_there_are_as_many_answers_and_baselines_as_the_labels_name_classes(script, tmp_path):
-    if "--data" not in SHORT[script]:
+    if "digits" not in SHORT[script]:
         pytest.skip("reads no images")
     digits = mnist.load_mnist("digits", limit=60)
     for classes in (3, 26):
