@@ -32,7 +32,6 @@ SHORT = {  # a few seconds of each script that trains
     "gan_mnist": ["--data", "digits", "--limit", "200", "--steps", "4", "--latent-dim", "4"],
     "mode_collapse": ["--steps", "4", "--seeds", "1"],
     "adversarial_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2"],
-    "text_classifier": ["--labels", "60", "--epochs", "2", "--vectors", "random"],
     "text_classifier": ["--data", "docstrings", "--labels", "60", "--epochs", "2", "--vectors", "random"],
 }
 REPLICATED = ("mlp_mnist", "cnn_mnist", "rnn_mnist", "fast_mnist", "autoencoder_mnist")
