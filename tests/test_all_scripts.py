@@ -26,6 +26,7 @@ SHORT = {  # a few seconds of each script that trains
     "cnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--filters", "8"],
     "rnn_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--units", "16"],
     "fast_mnist": ["mlp", "--data", "digits", "--limit", "100", "--epochs", "2"],
+    "rnn_memory": ["--data", "digits", "--limit", "100", "--epochs", "2"],
     "lstm_regressor": ["--steps", "12", "--units", "4"],
     "autoencoder_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--code", "2"],
     "vae_mnist": ["--data", "digits", "--limit", "100", "--epochs", "2", "--latent-dim", "4"],
@@ -36,12 +37,15 @@ SHORT = {  # a few seconds of each script that trains
 }
 REPLICATED = ("mlp_mnist", "cnn_mnist", "rnn_mnist", "fast_mnist", "autoencoder_mnist")
 OTHERS = {"mnist_sampler": ["--data", "digits"], "figures": [], "paint_digits": ["nowhere.keras"],
+OTHERS = {"mnist_sampler": ["--data", "digits"], "rnn_cells": [], "paint_digits": ["nowhere.keras"],
           "read_digit": ["nowhere.png"]}  # fmt: skip
 PATIENCE = 240  # seconds for a process on a busy machine
 SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--out", "--show"]
 NETWORK = {name: "model" for name in SHORT} | {  # the file it is saved in
     "gan_mnist": "generator", "mode_collapse": "generator", "vae_mnist": "decoder",
     "adversarial_mnist": "defended"}  # fmt: skip
+    "rnn_memory": "simple_rnn", "gan_mnist": "generator", "mode_collapse": "generator",
+    "vae_mnist": "decoder"}  # fmt: skip
 every_script = pytest.mark.parametrize("script", SHORT)
 every_script_with_digits = pytest.mark.parametrize("script", [name for name in SHORT if "digits" in SHORT[name]])
 
@@ -141,6 +145,8 @@ def test_there_are_as_many_answers_and_baselines_as_the_labels_name_classes(scri
         assert (result["status"], result["classes"]) == ("finished", classes)
         if not re.search("gan|autoencoder|vae|adversarial", script):
             assert keras.models.load_model(result["folder"] / "model.keras").output_shape == (None, classes)
+        if not re.search("gan|autoencoder|vae", script):
+            assert keras.models.load_model(result["folder"] / f"{NETWORK[script]}.keras").output_shape[1] == classes
             assert result["baseline"] == np.mean(y_test == np.bincount(y_train).argmax())
 
 
@@ -234,6 +240,9 @@ def test_a_lesson_imports_no_other_unless_it_continues_them(script):
         ("mlp_mnist", "build_model", [()]),
         ("cnn_mnist", "build_model", [()]),
         ("rnn_mnist", "build_model", [()]),
+        ("rnn_cells", "build_listing_51", [()]),
+        ("rnn_cells", "build_bidirectional", [()]),
+        ("rnn_memory", "build_model", [("simple_rnn",)]),
         ("lstm_regressor", "build_model", [()]),
         ("gan_mnist", "build_generator", [("dense",), ("conv",)]),
         ("autoencoder_mnist", "build_networks", [("basic",), ("deep",), ("denoising",), ("linear",), ("lstm",)]),

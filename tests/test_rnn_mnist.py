@@ -1,6 +1,7 @@
 import re
 from pathlib import Path
 
+import rnn_cells
 import rnn_mnist
 from common import cli, mnist, results
 
@@ -10,6 +11,7 @@ from tensorflow import keras
 
 CARD = " ".join(rnn_mnist.__doc__.split())
 CODE = Path(rnn_mnist.__file__).read_text(encoding="utf-8")
+STEPS = {cell: step for cell, (_, step) in rnn_cells.CELLS.items()}
 PARAMETERS = {"simple_rnn": 72_960, "lstm": 291_840, "gru": 219_648}
 
 
@@ -18,48 +20,14 @@ def x(rng):
     return rng.random((4, 28, 28), dtype=np.float32)
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 def softmax(x):
     powers = np.exp(x - x.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-# One step of each cell as the script's comment writes it, with the weights as Keras stores them.
-
-
-def simple_rnn_step(x, state, W, U, b):
-    h = np.tanh(x @ W + state["h"] @ U + b)
-    return {"h": h}
-
-
-def lstm_step(x, state, W, U, b):
-    i, f, candidate, o = np.split(x @ W + state["h"] @ U + b, 4, axis=-1)
-    c = sigmoid(f) * state["c"] + sigmoid(i) * np.tanh(candidate)
-    return {"h": sigmoid(o) * np.tanh(c), "c": c}
-
-
-def gru_step(x, state, W, U, b):
-    xz, xr, xh = np.split(x @ W + b[0], 3, axis=-1)
-    hz, hr, hh = np.split(state["h"] @ U + b[1], 3, axis=-1)
-    z, r = sigmoid(xz + hz), sigmoid(xr + hr)
-    return {"h": z * state["h"] + (1 - z) * np.tanh(xh + r * hh)}
-
-
-STEPS = {"simple_rnn": simple_rnn_step, "lstm": lstm_step, "gru": gru_step}
-
-
 def states(cell, x, weights):
     """Return the state h after every row, (count, 28, units), by a loop over the rows."""
-    units = weights[1].shape[0]
-    state = {"h": np.zeros((len(x), units)), "c": np.zeros((len(x), units))}
-    seen = []
-    for row in range(x.shape[1]):
-        state = STEPS[cell](x[:, row], state, *weights)
-        seen.append(state["h"])
-    return np.stack(seen, axis=1)
+    return rnn_cells.unroll(STEPS[cell], x, weights)["h"]
 
 
 def model_with_biases(module=rnn_mnist, **kwargs):
