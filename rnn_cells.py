@@ -105,12 +105,11 @@ def candidate_of_001(x):
 
 
 def read_sequences(layer, x, lengths):
-    """Return outputs and states of sequences with these lengths, as the listings' function of TensorFlow 1 did.
+    """Return outputs (4, 2, 5) and states (4, 5), one or two, as the listings' function of TensorFlow 1 did.
 
     The mask comes from the lengths: layers.Masking(0.0) would also take a real step of zeros for a sequence's end.
     """
-    outputs, *states = layer(x, mask=np.arange(x.shape[1]) < lengths[:, None])
-    return outputs.numpy(), [state.numpy() for state in states]
+    return [array.numpy() for array in layer(x, mask=np.arange(x.shape[1]) < lengths[:, None])]
 
 
 def weights_of_listing_53():
@@ -183,38 +182,35 @@ def main(argv=None):
     folder = results.new_folder("rnn_cells", args.out)
     keras.utils.set_random_seed(args.seed)
     rng = np.random.default_rng(args.seed)
-    result = {"script": "rnn_cells", "status": "finished", "seed": args.seed}
+    result = {"script": "rnn_cells", "status": "finished", "seed": args.seed, "off": {}, "by_chance": {}, "apart": {}}
 
     # Listing 5.1, and the bidirectional network
-    for name, model in (("listing_51", build_listing_51()), ("bidirectional", build_bidirectional())):
-        model.compile(loss="categorical_crossentropy", optimizer="adam" if name == "listing_51" else "rmsprop",
-                      metrics=["accuracy"])  # fmt: skip
+    for name, model in (("listing_5.1", build_listing_51()), ("bidirectional", build_bidirectional())):
         model.summary()
         diagram(folder / f"{name}.png", model)
-        result[name] = model.count_params()
 
     # Listings 5.3 and 5.4, with weights drawn by chance and with those found from what the document prints
-    for listing, kind, printed, weights in (
-        ("53", layers.SimpleRNN, OUTPUTS_53, weights_of_listing_53()),
-        ("54", layers.LSTM, OUTPUTS_54, weights_of_listing_54(rng)),
+    ends = range(4), LENGTHS - 1  # where each sequence has its last step
+    for listing, kind, weights, *printed in (
+        ("5.3", layers.SimpleRNN, weights_of_listing_53(), OUTPUTS_53, OUTPUTS_53[ends]),
+        ("5.4", layers.LSTM, weights_of_listing_54(rng), OUTPUTS_54, OUTPUTS_54[ends], C_54),
     ):
         layer = kind(5, return_sequences=True, return_state=True, zero_output_for_mask=True)
-        by_chance, _ = read_sequences(layer, X, LENGTHS)
+        by_chance = read_sequences(layer, X, LENGTHS)[0]
         layer.set_weights(weights)
-        outputs, states = read_sequences(layer, X, LENGTHS)
-        print(f"\nListing {listing[0]}.{listing[1]}: x {X.shape}, lengths {LENGTHS}")
-        print(f"outputs {outputs.shape}:\n{outputs}")
-        for name, state in zip("hc", states, strict=False):
-            print(f"state {name} {state.shape}:\n{state}")
-        off, off_by_chance = (float(np.abs(values - printed).max()) for values in (outputs, by_chance))
-        if listing == "54":
-            off = max(off, float(np.abs(states[1] - C_54).max()))
-        print(f"off from the document's table by {off:.1e}; with weights drawn by chance by {off_by_chance:.2f}")
-        result[f"listing_{listing}_off"], result[f"listing_{listing}_by_chance"] = off, off_by_chance
-        plots.table(folder / f"listing_{listing}.png", X, outputs, states[0],
-                    f"Listing {listing[0]}.{listing[1]}: zero after a sequence's end, and the state of its last step")
+        seen = read_sequences(layer, X, LENGTHS)
+        off = max(float(np.abs(ours - theirs).max()) for ours, theirs in zip(seen, printed, strict=True))
+        result["off"][listing], result["by_chance"][listing] = off, float(np.abs(by_chance - printed[0]).max())
+        print(f"\nListing {listing}: x {X.shape}, lengths {LENGTHS}")
+        for name, array in zip(("outputs", "state h", "state c"), seen, strict=False):
+            print(f"{name} {array.shape}:\n{array}")
+        print(f"off from the document's tables by {off:.1e}; with weights drawn by chance by "
+              f"{result['by_chance'][listing]:.2f}")  # fmt: skip
+        plots.table(folder / f"listing_{listing}.png", X, *seen[:2],
+                    f"Listing {listing}: zero after a sequence's end, and the state of its last step")  # fmt: skip
 
-    # Document 001's stateful cell: what it answers depends on what it has read before
+    # Document 001's stateful cell: its answer depends on what it has read before. (The LSTMCell that the document puts
+    # into a Sequential is one step only; the layer around it is layers.RNN(layers.LSTMCell(6)).)
     stateful = keras.Sequential([keras.Input(batch_shape=(1, 1, 2)), layers.SimpleRNN(5, stateful=True)])
     x = np.array([[[0.5, -1.0]]], dtype="float32")  # (1, 1, 2)
     answers = [stateful(x).numpy() for _ in range(2)]
@@ -232,9 +228,8 @@ def main(argv=None):
         layer.build(x.shape)
         weights = [rng.normal(0, 0.5, array.shape) for array in layer.get_weights()]  # biases too, which start at zero
         layer.set_weights(weights)
-        apart = float(np.abs(layer(x).numpy() - unroll(step, x, weights)["h"]).max())
-        print(f"{name}: NumPy's states and Keras's differ by {apart:.1e} at most")
-        result[f"{name}_apart"] = apart
+        result["apart"][name] = float(np.abs(layer(x).numpy() - unroll(step, x, weights)["h"]).max())
+        print(f"{name}: NumPy's states and Keras's differ by {result['apart'][name]:.1e} at most")
 
     # The documents differ in the candidate. With 001's it is never negative, so c can only be filled and leak out.
     # The table that it prints under Listing 5.4 was not made so: most of its c are negative.
@@ -246,12 +241,10 @@ def main(argv=None):
     }
     for name, c in memories.items():
         print(f"candidate {name}: c from {c.min():.2f} to {c.max():.2f}")
-        result[f"candidate {name}"] = [float(c.min()), float(c.max())]
     print(f"c as document 001 prints it: {np.sum(C_54 < 0)} of {C_54.size} numbers are negative")
     plots.candidates(folder / "candidates.png", memories, "An LSTM's long memory with two candidates, the same weights")
     results.write_result(folder, result)
-    print(f"\nListing 5.3 is off by {result['listing_53_off']:.1e}, 5.4 by {result['listing_54_off']:.1e}: "
-          f"{cli.relative(folder)}")
+    print(f"\nPictures: {cli.relative(folder)}")
     if args.show:
         show(folder)
     return {**result, "folder": folder}

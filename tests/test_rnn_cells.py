@@ -53,7 +53,7 @@ def test_keras_prints_the_documents_table_of_listing_53():
     layer = layers.SimpleRNN(5, **LISTED)
     layer.build(X.shape)
     layer.set_weights(rnn_cells.weights_of_listing_53())
-    outputs, (state,) = rnn_cells.read_sequences(layer, X, LENGTHS)
+    outputs, state = rnn_cells.read_sequences(layer, X, LENGTHS)
     np.testing.assert_allclose(outputs, OUTPUTS_53, atol=1e-6)
     np.testing.assert_allclose(state, OUTPUTS_53[range(4), LENGTHS - 1], atol=1e-6)
     assert (outputs[1, 1] == 0).all()
@@ -75,7 +75,7 @@ def test_keras_prints_the_documents_table_of_listing_54():
         layer = layers.LSTM(5, **LISTED)
         layer.build(X.shape)
         layer.set_weights(weights)
-        outputs, (h, c) = rnn_cells.read_sequences(layer, X, LENGTHS)
+        outputs, h, c = rnn_cells.read_sequences(layer, X, LENGTHS)
         np.testing.assert_allclose(outputs, OUTPUTS_54, atol=1e-6)
         np.testing.assert_allclose(h, OUTPUTS_54[range(4), LENGTHS - 1], atol=1e-6)
         np.testing.assert_allclose(c, C_54, atol=1e-6)
@@ -90,7 +90,7 @@ def test_after_its_end_a_sequence_is_zero_and_its_state_that_of_its_last_step(ce
     x = rng.normal(size=(4, 6, 3)).astype("float32")
     lengths = np.array([6, 1, 3, 5])
     x[3, 2] = 0  # a real step of zeros is not the end
-    outputs, states = rnn_cells.read_sequences(layer, x, lengths)
+    outputs, *states = rnn_cells.read_sequences(layer, x, lengths)
     for index, length in enumerate(lengths):
         alone, *ends = layer(x[index : index + 1, :length])
         np.testing.assert_allclose(outputs[index, :length], alone[0], atol=1e-6)
@@ -119,15 +119,15 @@ def test_a_run_prints_and_draws_the_listings(capsys):
     for number in ("-0.09700204", "[0.          0.          0.          0.          0.        ]", "-1.0492262"):
         assert number.strip("[]") in printed.out
     assert {path.name for path in result["folder"].glob("*.png")} == {
-        "listing_51.png", "bidirectional.png", "listing_53.png", "listing_54.png", "candidates.png",
+        "listing_5.1.png", "bidirectional.png", "listing_5.3.png", "listing_5.4.png", "candidates.png",
     }  # fmt: skip
     written = json.loads((result["folder"] / "result.json").read_text())
     bounds = [float(bound) for bound in re.findall(r"to ([\d.e-]+) and of 5.4 to ([\d.e-]+),", CARD)[0]]
-    assert written["listing_53_off"] <= bounds[0]
-    assert written["listing_54_off"] <= bounds[1]
-    assert all(written[f"{cell}_apart"] < 1e-6 for cell in CELLS)
+    assert all(off <= bound for off, bound in zip(written["off"].values(), bounds, strict=True))
+    assert max(written["apart"].values()) < 1e-6
+    assert written["apart"].keys() == CELLS.keys()
     by_chance = re.search(r"off by up to ([\d.]+) and ([\d.]+)", CARD).groups()
-    assert [f"{written[f'listing_{listing}_by_chance']:.2f}" for listing in ("53", "54")] == list(by_chance)
+    assert [f"{off:.2f}" for off in written["by_chance"].values()] == list(by_chance)
     same, after, reset = re.findall(r"^\[([^[\]]+)\]$", printed.out.split("stateful")[1], re.MULTILINE)[:3]
     assert same == reset != after
 
