@@ -8,12 +8,14 @@ Run       python rnn_memory.py
           python rnn_memory.py --wait 72 --cell gru --chrono
 Expect    EXPECT
 Baseline  11.35 %: always answer 1, the most frequent digit.
-Try next  layers.SimpleRNN(units, recurrent_initializer="glorot_uniform")    Why is Keras's default orthogonal?
-          --wait 72 --cell gru, then with --chrono    Look at gates.png: what does the gate do over the blank rows?
-          --wait 10, 20, 40    How long does a default LSTM remember?
+Try next  --wait 10, 20, 40 --cell lstm    How long does a default LSTM remember?
+          --wait 72 --cell gru --chrono    In gates_gru.png: what does each gate do over the blank rows?
+          recurrent(UNITS, recurrent_initializer="glorot_uniform")    With --cell simple_rnn: why not Keras's default?
 Source    "Deep learning: RNNs and LSTMs" (001), "RNN and LSTM" (004): vanishing, exploding, clipped and truncated
           gradients; Tallec and Ollivier (2018): biases. It continues rnn_cells.py, whose steps show the gates.
 """
+
+import itertools
 
 from common import cli, device, mnist, runs, script  # first: device starts TensorFlow without its log lines
 from common.plots import rnn_memory as plots
@@ -30,6 +32,7 @@ BATCH_SIZE = 500  # large: a step of 64 units takes hardly longer for 500 images
 UNITS = 64  # size of the state
 LEARNING_RATE = 0.008  # of Adam, at its peak: it climbs for a fifth of the training and then falls to zero
 CLIP_NORM = 1.0  # the gradient of all weights together is shortened to this norm where it is longer
+CLIP_VALUE = 0.01  # another way to clip, to compare: no number of a gradient may be larger
 EXAMPLES = 100  # test images over which a gradient's size is averaged
 REACHES = (1, 3, 7, 14, 28, 50, 75, 100)  # steps to which backpropagation is truncated
 
@@ -43,11 +46,12 @@ REACHES = (1, 3, 7, 14, 28, 50, 75, 100)  # steps to which backpropagation is tr
 #   between 1 and T - 1, where T is the longest wait: some units forget soon, others remember throughout.
 
 
-def build_model(cell, steps=28, num_classes=10):
-    """Return the network: (batch, steps, 28) rows to (batch, 10) probabilities."""
+def build_model(cell, wait=0, num_classes=10):
+    """Return the network: (batch, 28, 28) rows to (batch, 10) probabilities, after `wait` blank rows."""
     recurrent, _ = CELLS[cell]
     return keras.Sequential([
-        keras.Input((steps, 28)),
+        keras.Input((28, 28)),
+        layers.ZeroPadding1D((0, wait)),  # (28, 28)  28 + wait rows
         recurrent(UNITS),  # (64,)  5,952 = 64 x (28 + 64 + 1); LSTM 23,808, GRU 18,048
         layers.Dense(num_classes, activation="softmax"),  # (10,)  650 = 64 x 10 + 10
     ])  # fmt: skip
@@ -68,9 +72,10 @@ def through_time(model, x, y, reach=None):
     """Return the gradients of the loss at each state, [[dL/dh (count, units)], ...], and at the recurrent weights.
 
     An LSTM's states are pairs, h and c. With `reach` the gradient goes back that many steps and no further: truncated
-    backpropagation through time. `x` is (count, steps, features), `y` (count,) the labels.
+    backpropagation through time. `x` is (count, 28, 28), `y` (count,) the labels.
     """
-    recurrent, dense = model.layers
+    waiting, recurrent, dense = model.layers
+    x = waiting(x)  # (count, steps, 28)
     with tf.GradientTape() as tape:
         states = [recurrent.get_initial_state(len(x))]
         tape.watch(states)
@@ -99,13 +104,13 @@ def cosine(a, b):
     return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30))
 
 
-def linear_cell(factor, x, y, num_classes):
+def linear_cell(factor, x, y, wait, num_classes):
     """Return |dL/dh(0)| / |dL/dh(end)|, and the gradient at the weights, of a SimpleRNN without tanh (document 004).
 
     Keras draws U orthogonal: it turns a vector and keeps its norm. `factor` times U also scales it, at every step.
     """
-    model = build_model("simple_rnn", x.shape[1], num_classes)
-    recurrent = model.layers[0]
+    model = build_model("simple_rnn", wait, num_classes)
+    recurrent = model.layers[1]
     recurrent.cell.activation = keras.activations.linear
     W, U, b = recurrent.get_weights()
     recurrent.set_weights([W, factor * U, b])
@@ -114,42 +119,50 @@ def linear_cell(factor, x, y, num_classes):
     return float(norms[0] / norms[-1]), flat(gradient)
 
 
+def clipped(gradient):
+    """Return it shortened to CLIP_NORM where it is longer, and each number clipped to CLIP_VALUE (document 001)."""
+    return gradient * min(1, CLIP_NORM / np.linalg.norm(gradient)), np.clip(gradient, -CLIP_VALUE, CLIP_VALUE)
+
+
+def measure(model, x, y, steps):
+    """Return the norms of the gradients over time, and the cosine of each truncated gradient to the whole one."""
+    by_step, whole = through_time(model, x, y)
+    cut = {reach: flat(through_time(model, x, y, reach)[1]) for reach in REACHES if reach <= steps}
+    return norms_over_time(by_step), {reach: cosine(part, flat(whole)) for reach, part in cut.items()}
+
+
 def main(argv=None):
     """Train each cell and measure it before and after; return the content of result.json, with the run's folder."""
     args = parse(argv)
     strategy = device.strategy(args, single="its gradients through time are taken on one processor")
+    keras.utils.set_random_seed(args.seed)
 
-    # 1. Data: a digit's 28 rows, and then the blank ones
+    # 1. Data: an image is a sequence of 28 rows; the network itself adds the blank ones.
     digits = mnist.load_mnist(args.data, args.limit)
-    x_train, x_test = (np.pad(mnist.as_sequences(images), ((0, 0), (0, args.wait), (0, 0)))  # (60000, 28 + wait, 28)
-                       for images in (digits.x_train, digits.x_test))  # fmt: skip
-    x, y = x_test[:EXAMPLES], digits.y_test[:EXAMPLES]
-    steps = x.shape[1]
+    x_train, x_test = mnist.as_sequences(digits.x_train), mnist.as_sequences(digits.x_test)  # (60000, 28, 28)
+    x, y, steps = x_test[:EXAMPLES], digits.y_test[:EXAMPLES], 28 + args.wait
     run = runs.Run("rnn_memory", args, strategy, digits)
 
     # 2. A cell whose gradient is known: no tanh, and a matrix that turns and scales
-    keras.utils.set_random_seed(args.seed)
     linear = {}
     for factor in (0.9, 1.1):
-        linear[factor], gradient = linear_cell(factor, x, y, digits.num_classes)
-        print(f"linear cell, U = {factor} x orthogonal: |dL/dh(0)| / |dL/dh({steps})| = {linear[factor]:.5g}, "
-              f"{factor}^{steps} = {factor**steps:.5g}")  # fmt: skip
-    norm = np.linalg.norm(gradient)
-    by_norm, by_value = gradient * min(1, CLIP_NORM / norm), np.clip(gradient, -0.01, 0.01)
-    print(f"its gradient has norm {norm:.3g}; clipped by norm {np.linalg.norm(by_norm):.3g}, cosine "
-          f"{cosine(by_norm, gradient):.3f}; each number clipped to 0.01: {np.linalg.norm(by_value):.3g}, cosine "
-          f"{cosine(by_value, gradient):.3f}")  # fmt: skip
+        linear[factor], gradient = linear_cell(factor, x, y, args.wait, digits.num_classes)
+        print(f"linear cell: |dL/dh(0)| / |dL/dh({steps})| = {linear[factor]:.5g}, and {factor}^{steps} = "
+              f"{factor**steps:.5g}")  # fmt: skip
+    print(f"its gradient at the weights has a norm of {np.linalg.norm(gradient):.3g}")
+    for way, short in zip(("norm", "value"), clipped(gradient), strict=True):
+        print(f"clipped by {way}: {np.linalg.norm(short):.3g}, cosine to what it was {cosine(short, gradient):.3f}")
 
-    # 3. Three cells: gradients, training, gradients. Ctrl-C stops it; the script goes on with what was learned.
+    # 3. Cell by cell: gradients, training, gradients. Ctrl-C stops it; the script goes on with what was learned.
     updates = args.epochs * -(-len(x_train) // args.batch_size)
     norms, cut, test, seconds = {}, {}, {}, 0
     for cell in args.cell:
         keras.utils.set_random_seed(args.seed)
-        model = build_model(cell, steps, digits.num_classes)
+        model = build_model(cell, args.wait, digits.num_classes)
         if args.chrono:
-            give_gates_time(model.layers[0], steps, np.random.default_rng(args.seed))
+            give_gates_time(model.layers[1], steps, np.random.default_rng(args.seed))
         diagram(run.folder / f"{cell}.png", model)
-        before = norms_over_time(through_time(model, x, y)[0])
+        before, _ = measure(model, x, y, steps=0)
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, 0.8 * updates, warmup_target=LEARNING_RATE, warmup_steps=0.2 * updates)  # fmt: skip
         model.compile(
@@ -163,24 +176,24 @@ def main(argv=None):
             epochs=args.epochs,
             batch_size=args.batch_size,
             verbose=run.verbose,
-            callbacks=run.callbacks,
+            callbacks=run.callbacks,  # history.csv, the time, Ctrl-C
         )
         seconds += run.seconds()
-        run.write(f"{cell}.keras", model.save)
-        by_step, whole = through_time(model, x, y)
-        norms[cell] = {"before": before, "after": norms_over_time(by_step)}
-        cut[cell] = {reach: cosine(flat(through_time(model, x, y, reach)[1]), flat(whole))
-                     for reach in REACHES if reach <= steps}  # fmt: skip
+        run.write(f"{cell}.keras", model.save)  # a whole file or none
+        after, cut[cell] = measure(model, x, y, steps)
+        norms[cell] = {"before": before, "after": after}
         test[cell] = model.evaluate(x_test, digits.y_test, batch_size=500, verbose=0, return_dict=True)["accuracy"]
         print(f"{cell}: test accuracy {test[cell]:.2%}")
-        for when, measured in norms[cell].items():
-            for state, sizes in measured.items():
-                print(f"  {when:6} training: |dL/d{state}(0)| / |dL/dh({steps})| = {sizes[0] / sizes[-1]:.1e}")
-        print("  truncated BPTT, cosine to the whole gradient: "
-              + ", ".join(f"{reach} steps {along:.2f}" for reach, along in cut[cell].items()))  # fmt: skip
+        for when, state in itertools.product(norms[cell], before):
+            sizes = norms[cell][when][state]
+            print(f"  {when:6} training: |dL/d{state}(0)| / |dL/d{state}({steps})| = {sizes[0] / sizes[-1]:.1e}")
+        along = ", ".join(f"{reach} steps {value:.2f}" for reach, value in cut[cell].items())
+        print(f"  truncated BPTT, cosine to the whole gradient: {along}")
         if cell != "simple_rnn":
-            weights = [array.numpy() for array in model.layers[0].trainable_weights]
-            plots.gates(run.folder / f"gates_{cell}.png", x[0], unroll(CELLS[cell][1], x[:1], weights), cell)
+            waiting, recurrent, _ = model.layers
+            row = waiting(x[:1]).numpy()  # (1, steps, 28)
+            plots.gates(run.folder / f"gates_{cell}.png", row[0], unroll(CELLS[cell][1], row, recurrent.get_weights()),
+                        cell)  # fmt: skip
         if run.interrupted:
             break
     run.facts["seconds_training"] = round(seconds, 2)
@@ -195,10 +208,9 @@ def main(argv=None):
         test_accuracy=test,
         baseline=digits.baseline,
         linear=linear,
-        gradient_ratio={cell: {when: {state: float(sizes[0] / sizes[-1]) for state, sizes in measured.items()}
-                               for when, measured in both.items()} for cell, both in norms.items()},
+        norms=keras.tree.map_structure(lambda sizes: sizes.tolist(), norms),
         truncated_cosine=cut,
-    )  # fmt: skip
+    )
 
 
 def parse(argv):

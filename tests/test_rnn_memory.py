@@ -19,19 +19,19 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 def model(cell, monkeypatch):
     monkeypatch.setattr(rnn_memory, "UNITS", 6)
     keras.utils.set_random_seed(0)
-    return rnn_memory.build_model(cell, steps=9)
+    return rnn_memory.build_model(cell, wait=2)
 
 
 @pytest.fixture
 def x(rng):
-    return rng.random((4, 9, 28), dtype=np.float32)
+    return rng.random((4, 7, 28), dtype=np.float32)  # 9 steps with the wait
 
 
 Y = np.array([3, 1, 4, 1])
 
 
 def loss_of(model, h):
-    V, c = (array.astype(float) for array in model.layers[1].get_weights())
+    V, c = (array.astype(float) for array in model.layers[2].get_weights())
     powers = np.exp(h @ V + c)
     return -np.mean(np.log(powers / powers.sum(axis=1, keepdims=True))[range(4), Y])
 
@@ -44,7 +44,8 @@ def test_parameters(cell):
 
 @every_cell
 def test_a_states_gradient_is_what_finite_differences_say(cell, model, x):
-    weights = [array.astype(float) for array in model.layers[0].get_weights()]
+    weights = [array.astype(float) for array in model.layers[1].get_weights()]
+    rows = np.pad(x, ((0, 0), (0, 2), (0, 0))).astype(float)
     by_step, _ = rnn_memory.through_time(model, x, Y)
     assert len(by_step) == 10
 
@@ -57,7 +58,7 @@ def test_a_states_gradient_is_what_finite_differences_say(cell, model, x):
                 if name == "c" and now:  # h(t) is made of c(t)
                     state["h"] = state["o"] * np.tanh(state["c"])
             if now < 9:
-                state = CELLS[cell][1](x[:, now].astype(float), state, *weights)
+                state = CELLS[cell][1](rows[:, now], state, *weights)
         return loss_of(model, state["h"])
 
     for step in (0, 5, 8):
@@ -72,7 +73,7 @@ def test_a_states_gradient_is_what_finite_differences_say(cell, model, x):
 def test_the_whole_gradient_is_that_of_keras_s_own_layer(cell, model, x):
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(Y, model(x)))
-    expected = tape.gradient(loss, model.layers[0].trainable_weights)
+    expected = tape.gradient(loss, model.layers[1].trainable_weights)
     for reach in (None, 9):
         for ours, keras_s in zip(rnn_memory.through_time(model, x, Y, reach)[1], expected, strict=True):
             np.testing.assert_allclose(ours, keras_s, atol=1e-6)
@@ -80,12 +81,13 @@ def test_the_whole_gradient_is_that_of_keras_s_own_layer(cell, model, x):
 
 @every_cell
 def test_a_truncated_gradient_is_that_of_the_last_steps_from_a_state_that_is_given(cell, model, x):
-    recurrent, dense = model.layers
+    waiting, recurrent, dense = model.layers
+    rows = waiting(x)
     before = recurrent.get_initial_state(4)
     for step in range(6):
-        before = recurrent.cell(x[:, step], before)[1]
+        before = recurrent.cell(rows[:, step], before)[1]
     with tf.GradientTape() as tape:
-        h = recurrent(x[:, 6:], initial_state=[tf.constant(part.numpy()) for part in before])
+        h = recurrent(rows[:, 6:], initial_state=[tf.constant(part.numpy()) for part in before])
         loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(Y, dense(h)))
     expected = tape.gradient(loss, recurrent.trainable_weights)
     for ours, keras_s in zip(rnn_memory.through_time(model, x, Y, reach=3)[1], expected, strict=True):
@@ -95,20 +97,23 @@ def test_a_truncated_gradient_is_that_of_the_last_steps_from_a_state_that_is_giv
 @pytest.mark.parametrize("factor", [0.9, 1.1])
 @pytest.mark.parametrize("steps", [28, 100])
 def test_without_tanh_a_gradient_shrinks_and_grows_exactly_as_document_004_says(factor, steps, rng):
-    x = rng.random((4, steps, 28), dtype=np.float32)
-    ratio, _ = rnn_memory.linear_cell(factor, x, Y, 10)
+    x = rng.random((4, 28, 28), dtype=np.float32)
+    ratio, gradient = rnn_memory.linear_cell(factor, x, Y, steps - 28, 10)
     assert ratio == pytest.approx(factor**steps, rel=1e-3)
+    by_norm, by_value = rnn_memory.clipped(gradient)
+    assert np.linalg.norm(by_norm) == pytest.approx(min(1, np.linalg.norm(gradient)), rel=1e-5)
+    assert rnn_memory.cosine(by_norm, gradient) == pytest.approx(1, abs=1e-5), "it keeps its direction"
+    assert np.abs(by_value).max() <= 0.01
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_chrono_biases_make_memories_of_up_to_the_wait(cell, rng):
     keras.utils.set_random_seed(0)
-    model = rnn_memory.build_model(cell, steps=100)
+    model = rnn_memory.build_model(cell, wait=72)
     x = rng.random((4, 28, 28), dtype=np.float32)
-    x = np.pad(x, ((0, 0), (0, 72), (0, 0)))
     before = rnn_memory.norms_over_time(rnn_memory.through_time(model, x, Y)[0])
-    rnn_memory.give_gates_time(model.layers[0], 100, rng)
-    bias = model.layers[0].get_weights()[2]
+    rnn_memory.give_gates_time(model.layers[1], 100, rng)
+    bias = model.layers[1].get_weights()[2]
     keep = bias[64:128] if cell == "lstm" else bias[0, :64]
     assert ((np.exp(keep) >= 1) & (np.exp(keep) <= 99)).all(), "a gate of sigmoid(b) keeps for about 1 + e^b steps"
     assert np.exp(keep).max() > 80
@@ -138,18 +143,18 @@ def test_a_run_measures_trains_and_draws_each_cell(capsys):
     printed = capsys.readouterr()
     assert printed.err == ""
     written = json.loads((result["folder"] / "result.json").read_text())
-    assert written["test_accuracy"].keys() == written["gradient_ratio"].keys() == {"gru", "lstm"}
-    assert written["gradient_ratio"]["lstm"]["before"].keys() == {"h", "c"}
+    assert written["test_accuracy"].keys() == written["norms"].keys() == {"gru", "lstm"}
+    assert {state: len(sizes) for state, sizes in written["norms"]["lstm"]["after"].items()} == {"h": 32, "c": 32}
     assert written["linear"]["0.9"] == pytest.approx(0.9**31, rel=1e-3)
     assert written["truncated_cosine"]["gru"]["1"] < written["truncated_cosine"]["gru"]["28"]
-    assert re.search(r"clipped by norm 1, cosine 1\.000; each number clipped .* cosine 0\.", printed.out)
+    assert re.search(r"clipped by norm: 1, cosine .* 1\.000\nclipped by value: .* 0\.", printed.out)
     assert {path.name for path in result["folder"].iterdir()} == {
         "result.json", "history.csv", "gradients.png", "gru.png", "lstm.png", "gru.keras", "lstm.keras",
         "gates_gru.png", "gates_lstm.png",
     }  # fmt: skip
     saved = keras.models.load_model(result["folder"] / "gru.keras")
-    assert saved.input_shape == (None, 31, 28)
-    assert saved.layers[0].get_weights()[2][0, :64].max() > 1, "the biases were set before the training"
+    assert saved.layers[0].output.shape == (None, 31, 28)
+    assert saved.layers[1].get_weights()[2][0, :64].max() > 1, "the biases were set before the training"
 
 
 def test_waiting_takes_its_own_number_of_epochs():

@@ -22,12 +22,11 @@ def gradients(path, norms, cut, title):
     for axes, when in zip(pair, ("before", "after"), strict=True):
         for cell, both in norms.items():
             for state, sizes in both[when].items():
-                axes.plot(np.maximum(sizes / sizes[-1] if state == "h" else sizes / both[when]["h"][-1], least),
-                          "--" if state == "c" else "-", color=COLORS[cell],
+                axes.plot(np.maximum(sizes / sizes[-1], least), "--" if state == "c" else "-", color=COLORS[cell],
                           label=f"{cell}, c" if state == "c" else cell)  # fmt: skip
         axes.set(title=f"{when} training", xlabel="time step t", yscale="log", ylim=(least / 2, 20))
         axes.grid(alpha=0.3)
-    pair[0].set_ylabel("|dL/dh(t)| of |dL/dh| at the end")
+    pair[0].set_ylabel("size of dL/dh(t), 1 at the end")
     pair[0].legend(fontsize="small", loc="lower right")
     for cell, parts in cut.items():
         right.plot(list(parts), list(parts.values()), marker=".", color=COLORS[cell], label=cell)
