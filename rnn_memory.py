@@ -30,7 +30,8 @@ from tensorflow.keras import layers
 EPOCHS, WAITING_EPOCHS = 2, 5  # passes over the training images, without and with --wait
 BATCH_SIZE = 500  # large: a step of 64 units takes hardly longer for 500 images than for 100
 UNITS = 64  # size of the state
-LEARNING_RATE = 0.008  # of Adam, at its peak: it climbs for a fifth of the training and then falls to zero
+LEARNING_RATE = {  # of Adam, at its peak: it climbs for a fifth of the training and then falls to zero
+    "simple_rnn": 0.001, "lstm": 0.008, "gru": 0.008}  # fmt: skip
 CLIP_NORM = 1.0  # the gradient of all weights together is shortened to this norm where it is longer
 CLIP_VALUE = 0.01  # another way to clip, to compare: no number of a gradient may be larger
 EXAMPLES = 100  # test images over which a gradient's size is averaged
@@ -164,7 +165,7 @@ def main(argv=None):
         diagram(run.folder / f"{cell}.png", model)
         before, _ = measure(model, x, y, steps=0)
         rate = keras.optimizers.schedules.CosineDecay(
-            0.0, 0.8 * updates, warmup_target=LEARNING_RATE, warmup_steps=0.2 * updates)  # fmt: skip
+            0.0, 0.8 * updates, warmup_target=LEARNING_RATE[cell], warmup_steps=0.2 * updates)  # fmt: skip
         model.compile(
             loss="sparse_categorical_crossentropy",
             optimizer=keras.optimizers.Adam(rate, global_clipnorm=CLIP_NORM),
@@ -200,7 +201,7 @@ def main(argv=None):
 
     # 4. Show
     title = f"{digits.name}: 28 rows" + f", then {args.wait} blank ones" * bool(args.wait)
-    plots.gradients(run.folder / "gradients.png", norms, cut, title + ", gate biases for as long" * args.chrono)
+    plots.gradients(run.folder / "gradients.png", norms, cut, test, title + ", gate biases for as long" * args.chrono)
     return run.finish(
         "Test accuracy: " + ", ".join(f"{cell} {100 * accuracy:.1f}%" for cell, accuracy in test.items()),
         f"baseline {digits.baseline:.2%}",

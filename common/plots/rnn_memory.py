@@ -10,10 +10,11 @@ GATES = {"f": "forget gate f", "i": "input gate i", "o": "output gate o", "z": "
 
 
 @picture
-def gradients(path, norms, cut, title):
+def gradients(path, norms, cut, test, title):
     """Draw the size of dL/dh(t), before and after training, and how truncated gradients differ from the whole.
 
-    `norms` is {cell: {"before" or "after": {"h" or "c": (steps + 1,)}}}, `cut` {cell: {steps back: cosine}}.
+    `norms` is {cell: {"before" or "after": {"h" or "c": (steps + 1,)}}}, `cut` {cell: {steps back: cosine}},
+    `test` {cell: accuracy}.
     """
     figure = Figure(figsize=(13, 4.6), layout="constrained")
     figure.suptitle(title)
@@ -29,10 +30,12 @@ def gradients(path, norms, cut, title):
     pair[0].set_ylabel("size of dL/dh(t), 1 at the end")
     pair[0].legend(fontsize="small", loc="lower right")
     for cell, parts in cut.items():
-        right.plot(list(parts), list(parts.values()), marker=".", color=COLORS[cell], label=cell)
+        right.plot(list(parts), list(parts.values()), marker=".", color=COLORS[cell],
+                   label=f"{cell}, test accuracy {100 * test[cell]:.1f} %")  # fmt: skip
     right.set(title="truncated BPTT, after training", xlabel="steps back", ylim=(-0.05, 1.05),
               ylabel="cosine to the whole gradient")  # fmt: skip
     right.grid(alpha=0.3)
+    right.legend(fontsize="small", loc="lower right")
     figure.savefig(path, dpi=110)
 
 
