@@ -31,7 +31,7 @@ EPOCHS, WAITING_EPOCHS = 2, 5  # passes over the training images, without and wi
 BATCH_SIZE = 500  # large: a step of 64 units takes hardly longer for 500 images than for 100
 UNITS = 64  # size of the state
 LEARNING_RATE = {  # of Adam, at its peak: it climbs for a fifth of the training and then falls to zero
-    "simple_rnn": 0.001, "lstm": 0.008, "gru": 0.008}  # fmt: skip
+    "simple_rnn": 0.003, "lstm": 0.008, "gru": 0.008}  # fmt: skip
 CLIP_NORM = 1.0  # the gradient of all weights together is shortened to this norm where it is longer
 CLIP_VALUE = 0.01  # another way to clip, to compare: no number of a gradient may be larger
 EXAMPLES = 100  # test images over which a gradient's size is averaged
