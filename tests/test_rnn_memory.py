@@ -176,3 +176,28 @@ def test_a_bad_flag_is_refused_before_anything_is_written(argv, message):
     with pytest.raises(cli.UserError, match=message):
         rnn_memory.main(["--data", "digits", *argv.split()])
     assert not results.RUNS_DIR.exists()
+
+
+@pytest.mark.slow
+def test_the_card_tells_the_truth_about_28_rows():
+    result = rnn_memory.main(["--data", "mnist"])
+    expected = re.search(r"SimpleRNN ([\d.]+) %, LSTM ([\d.]+) %, GRU ([\d.]+) %, in a minute", CARD).groups()
+    for cell, percent in zip(CELLS, expected, strict=True):
+        assert 100 * result["test_accuracy"][cell] == pytest.approx(float(percent), abs=1.5)
+    ratios = re.search(r"28\)\|: ([\de-]\.?[\de-]*), ([\d.e-]+), ([\d.e-]+) before", CARD).groups()
+    for cell, ratio in zip(CELLS, ratios, strict=True):
+        norms = result["norms"][cell]
+        assert norms["before"]["h"][0] / norms["before"]["h"][-1] == pytest.approx(float(ratio), rel=0.1)
+        assert norms["after"]["h"][0] / norms["after"]["h"][-1] > 0.3
+
+
+@pytest.mark.slow
+def test_the_card_tells_the_truth_about_waiting():
+    default = rnn_memory.main(["--data", "mnist", "--wait", "72"])["test_accuracy"]
+    chrono = rnn_memory.main("--data mnist --wait 72 --cell lstm gru --chrono".split())["test_accuracy"]
+    waiting = CARD.partition("--wait 72: ")[2].partition("Baseline")[0]
+    expected = re.findall(r"([\d.]+) %", waiting)  # three cells, then LSTM and GRU with --chrono
+    measured = [*default.values(), *chrono.values()]
+    assert [100 * accuracy for accuracy in measured] == pytest.approx([float(percent) for percent in expected], abs=1.5)
+    assert default["lstm"] == default["gru"] == pytest.approx(0.1135), "the baseline"
+    assert chrono["gru"] > 0.95
