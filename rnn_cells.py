@@ -6,12 +6,12 @@ Idea      A recurrent layer is a loop around one step: a few matrix products tur
 Model     Listing 5.1: SimpleRNN 512, Dense 5, 271,365 parameters. Listings 5.3 and 5.4: SimpleRNN 5 and LSTM 5 on four
           sequences (4, 2, 3). Also document 001's stateful cell (1, 1, 2), and two bidirectional LSTMs on (5, 10).
 Run       python rnn_cells.py
-Expect    After some seconds: NumPy and Keras differ by less than 1e-6. Keras prints the document's own tables, of
-          Listing 5.3 to 3e-7 and of 5.4 to 2e-7, with weights that are found from what the document prints.
+Expect    After some seconds: NumPy and Keras differ by less than 1e-6. Keras prints the document's own tables,
+          Listing 5.3 to 3e-7 and Listing 5.4 to 2e-7, with weights found from what the document prints.
 Baseline  With weights drawn by chance, as the document did, the tables are off by up to 2.00 and 0.98 (seed 0).
 Try next  zero_output_for_mask=False    What does Keras put out after a sequence's end, unless it is told?
           --seed 1                      Other weights for Listing 5.4, and the same table: why?
-          reset_after=False             In the GRU: which step does Keras compute now, and with how many weights?
+          layers.GRU(5, reset_after=False)    The gate r now comes before U: what must gru_step become?
 Source    "Deep learning: RNNs and LSTMs" (document 001), Listings 5.1, 5.3, 5.4; equations also in 000 and 002.
 """
 

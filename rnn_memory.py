@@ -1,7 +1,7 @@
 """How far back a recurrent network remembers: gradients through time, and a task that needs memory.
 
 Idea      What the loss teaches a network about step t passes through the gradient dL/dh(t), which every step on its
-          way back from the end multiplies: 0.9^28 is 0.05, 1.1^28 is 14. Where it has vanished nothing is learned.
+          way back from the end multiplies: 0.9^28 is 0.05, 1.1^28 is 14. Where it has vanished, a step teaches nothing.
           With --wait 72 a digit is followed by 72 blank rows before the answer: a gate is a path, not a promise.
 Model     SimpleRNN, LSTM, GRU of 64 units in turn, Dense 10 softmax; 6,602, 24,458 and 18,698 parameters.
 Run       python rnn_memory.py

@@ -27,7 +27,7 @@ SETTINGS = {  # {name: what it changes}
     "Adam, nothing changed": {},
     "RMSprop": {"optimizer": "rmsprop"},
     "momentum 0.9 (SGD)": {"optimizer": keras.optimizers.SGD(momentum=0.9)},
-    "AdaGrad": {"optimizer": "adagrad"},
+    "AdaGrad": {"optimizer": "adagrad"},  # at Keras's rate of 0.001
     "softsign for tanh": {"activation": "softsign"},
     "Xavier for U too": {"recurrent_initializer": "glorot_uniform"},
     "L2 of 0.001": {"kernel_regularizer": keras.regularizers.L2(1e-3)},
@@ -37,6 +37,7 @@ SETTINGS = {  # {name: what it changes}
     "SGD, no momentum": {"optimizer": "sgd"},
     "64 units": {"units": 64},
     "half of the images": {"limit": 30_000},
+    "AdaGrad, rate 0.01": {"optimizer": keras.optimizers.Adagrad(0.01)},
 }
 COLUMNS = ("setting", "seed", "train_loss", "train_accuracy", "epoch_1", "epoch_2", "epoch_3", "seconds")
 

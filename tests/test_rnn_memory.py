@@ -138,7 +138,8 @@ def test_keras_s_initial_weights_turn_the_textbook_upside_down(rng):
     assert ratios["simple_rnn"] > 10 * ratios["lstm"] > 100 * ratios["gru"]
 
 
-def test_a_run_measures_trains_and_draws_each_cell(capsys):
+def test_a_run_measures_trains_and_draws_each_cell(capsys, monkeypatch):
+    monkeypatch.setattr(rnn_memory, "REACHES", (1, 28))
     result = rnn_memory.main("--data digits --limit 60 --epochs 1 --wait 3 --cell gru lstm --chrono".split())
     printed = capsys.readouterr()
     assert printed.err == ""
