@@ -25,7 +25,7 @@ def gradients(path, norms, cut, test, title):
             for state, sizes in both[when].items():
                 axes.plot(np.maximum(sizes / sizes[-1], least), "--" if state == "c" else "-", color=COLORS[cell],
                           label=f"{cell}, c" if state == "c" else cell)  # fmt: skip
-        axes.set(title=f"{when} training", xlabel="time step t", yscale="log", ylim=(least / 2, 20))
+        axes.set(title=f"{when} training", xlabel="time step t", yscale="log", ylim=(least / 2, 50))
         axes.grid(alpha=0.3)
     pair[0].set_ylabel("size of dL/dh(t), 1 at the end")
     pair[0].legend(fontsize="small", loc="lower right")
