@@ -36,16 +36,13 @@ SHORT = {  # a few seconds of each script that trains
     "text_classifier": ["--data", "docstrings", "--labels", "60", "--epochs", "2", "--vectors", "random"],
 }
 REPLICATED = ("mlp_mnist", "cnn_mnist", "rnn_mnist", "fast_mnist", "autoencoder_mnist")
-OTHERS = {"mnist_sampler": ["--data", "digits"], "figures": [], "paint_digits": ["nowhere.keras"],
-OTHERS = {"mnist_sampler": ["--data", "digits"], "rnn_cells": [], "paint_digits": ["nowhere.keras"],
+OTHERS = {"mnist_sampler": ["--data", "digits"], "figures": [], "rnn_cells": [], "paint_digits": ["nowhere.keras"],
           "read_digit": ["nowhere.png"]}  # fmt: skip
 PATIENCE = 240  # seconds for a process on a busy machine
 SHARED_FLAGS = ["--batch-size", "--seed", "--device", "--out", "--show"]
 NETWORK = {name: "model" for name in SHORT} | {  # the file it is saved in
-    "gan_mnist": "generator", "mode_collapse": "generator", "vae_mnist": "decoder",
+    "rnn_memory": "simple_rnn", "gan_mnist": "generator", "mode_collapse": "generator", "vae_mnist": "decoder",
     "adversarial_mnist": "defended"}  # fmt: skip
-    "rnn_memory": "simple_rnn", "gan_mnist": "generator", "mode_collapse": "generator",
-    "vae_mnist": "decoder"}  # fmt: skip
 every_script = pytest.mark.parametrize("script", SHORT)
 every_script_with_digits = pytest.mark.parametrize("script", [name for name in SHORT if "digits" in SHORT[name]])
 
@@ -144,8 +141,6 @@ def test_there_are_as_many_answers_and_baselines_as_the_labels_name_classes(scri
         result = importlib.import_module(script).main(argv)
         assert (result["status"], result["classes"]) == ("finished", classes)
         if not re.search("gan|autoencoder|vae|adversarial", script):
-            assert keras.models.load_model(result["folder"] / "model.keras").output_shape == (None, classes)
-        if not re.search("gan|autoencoder|vae", script):
             assert keras.models.load_model(result["folder"] / f"{NETWORK[script]}.keras").output_shape[1] == classes
             assert result["baseline"] == np.mean(y_test == np.bincount(y_train).argmax())
 
