@@ -7,7 +7,7 @@ Model     SimpleRNN, LSTM, GRU of 64 units in turn, Dense 10 softmax; 6,602, 24,
 Run       python rnn_memory.py
           python rnn_memory.py --wait 72 --cell gru --chrono
 Expect    Test accuracy, seed 0: SimpleRNN 90.3 %, LSTM 96.5 %, GRU 95.9 %, in a minute on 2 cores of an Intel Xeon.
-          |dL/dh(0)| / |dL/dh(28)|: 4.4e-2, 6.1e-4, 1.8e-6 before training, the opposite of the textbook; 8, 1, 0.7 after.
+          |dL/dh(0)| / |dL/dh(28)|: 4.4e-2, 6.1e-4, 1.8e-6 before training, against the textbook; 8, 1, 0.7 after.
           --wait 72: SimpleRNN 88.5 % +- 0.7, LSTM and GRU 11.35 %: their default gates forget (seed 0). With --chrono
           LSTM 97.12 % +- 0.06, GRU 97.67 % +- 0.18 (+-: mean and standard deviation of seeds 0, 1, 2).
 Baseline  11.35 %: always answer 1, the most frequent digit.
