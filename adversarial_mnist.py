@@ -29,6 +29,8 @@ from tensorflow import keras
 
 EPS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)  # most that a pixel may change; black is 0, white is 1
 SHOWN = 0.25  # the eps of the defence and of the examples
+EPOCHS = {"mlp": 5, "cnn": 2}  # passes over the training images, as in fast_mnist.py
+BATCH_SIZE = {"mlp": 256, "cnn": 32}  # images per weight update
 DEFENCES = {"fgsm": "FGSM", "random": "FGSM from a random start"}
 DEFENCE = {"mlp": "fgsm", "cnn": "random"}  # what the second network is trained against
 STEPS = 20  # of the strong attack, PGD
@@ -195,7 +197,7 @@ def load(path, like):
 
 def parse(argv):
     """Return the command line as a namespace; its defaults are the constants above, those of --architecture."""
-    parser = cli.parser(__doc__, epochs=NETWORKS["mlp"].epochs, batch_size=NETWORKS["mlp"].batch_size)
+    parser = cli.parser(__doc__, epochs=EPOCHS["mlp"], batch_size=BATCH_SIZE["mlp"])
     parser.add_argument("--architecture", choices=DEFENCE, default="mlp",
                         help="the network of mlp_mnist.py or of cnn_mnist.py (default %(default)s)")
     parser.add_argument("--defence", choices=DEFENCES, default=DEFENCE["mlp"],
@@ -203,9 +205,8 @@ def parse(argv):
                              f"{DEFENCE['mlp']}, of the CNN {DEFENCE['cnn']})")
     parser.add_argument("--model", type=cli.path, metavar="MODEL",
                         help="attack this model.keras of the same architecture (default: one that is trained first)")
-    return cli.parse(parser, argv, lambda args: {
-        "epochs": NETWORKS[args.architecture].epochs, "batch_size": NETWORKS[args.architecture].batch_size,
-        "defence": DEFENCE[args.architecture]})  # fmt: skip
+    own = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "defence": DEFENCE}
+    return cli.parse(parser, argv, lambda args: {flag: values[args.architecture] for flag, values in own.items()})
 
 
 if __name__ == "__main__":

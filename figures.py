@@ -276,12 +276,7 @@ def save(path, draw, size, rng):
 
 def main(argv=None):
     """Draw the pictures; return the content of result.json, with the run's folder."""
-    parser = cli.parser(__doc__, images=False)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(FIGURES)} (default all)")
-    args = parser.parse_args(argv)
-    unknown = [name for name in args.names if name not in FIGURES]
-    if unknown:
-        raise cli.UserError(f"there is no figure {unknown[0]!r}; choose from {', '.join(FIGURES)}")
+    args = parse(argv)
     folder = results.new_folder("figures", args.out)
     names = args.names or list(FIGURES)
     for name in names:
@@ -294,6 +289,17 @@ def main(argv=None):
     if args.show:
         show(folder)
     return {**result, "folder": folder}
+
+
+def parse(argv):
+    """Return the command line as a namespace. Raises cli.UserError for a figure that is not there."""
+    parser = cli.parser(__doc__, images=False)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(FIGURES)} (default all)")
+    args = parser.parse_args(argv)
+    unknown = [name for name in args.names if name not in FIGURES]
+    if unknown:
+        raise cli.UserError(f"there is no figure {unknown[0]!r}; choose from {', '.join(FIGURES)}")
+    return args
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def build_bidirectional():
 
 def main(argv=None):
     """Print the listings' tables and draw them; return the content of result.json, with the run's folder."""
-    args = cli.parser(__doc__, images=False).parse_args(argv)
+    args = parse(argv)
     folder = results.new_folder("rnn_cells", args.out)
     keras.utils.set_random_seed(args.seed)
     rng = np.random.default_rng(args.seed)
@@ -248,6 +248,11 @@ def main(argv=None):
     if args.show:
         show(folder)
     return {**result, "folder": folder}
+
+
+def parse(argv):
+    """Return the command line as a namespace."""
+    return cli.parser(__doc__, images=False).parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -222,8 +222,8 @@ def parse(argv):
     parser = cli.parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--wait", type=cli.number(int, at_least=0), default=0, metavar="N",
                         help="blank rows between the digit and the answer (default %(default)s)")
-    parser.add_argument("--cell", nargs="+", choices=CELLS, default=list(CELLS), metavar="NAME",
-                        help=f"which: {', '.join(CELLS)} (default all)")
+    parser.add_argument("--cell", nargs="+", choices=LEARNING_RATE, default=list(LEARNING_RATE), metavar="NAME",
+                        help=f"which: {', '.join(LEARNING_RATE)} (default all)")
     parser.add_argument("--chrono", action="store_true", help="gate biases for the whole wait, of LSTM and GRU")
     args = cli.parse(parser, argv, lambda args: {"epochs": WAITING_EPOCHS} if args.wait else {})
     if args.chrono and "simple_rnn" in args.cell:
