@@ -11,7 +11,7 @@ Expect    Accuracy at eps 0.25, seed 0 on MNIST (TensorFlow 2.21.0, Keras 3.15.1
           cnn  noise 98.7 %, FGSM 26.1 %, PGD 0.0 %; defended: clean 98.6 %, FGSM 94.4 %, PGD 88.8 %
 Baseline  Noise of the same size. A defence that is tested with the attack that it has trained against proves nothing.
 Try next  --defence random for the MLP    What does the stronger training do to a network that sees no neighbours?
-          --model runs/mlp_mnist/1/model.keras    Is a network harder to fool that was trained for longer?
+          --model runs/mlp_mnist/1/model.keras    Is a network that was trained for longer harder to fool?
           tf.sign out of fgsm    The same step along the gradient itself: why does so little happen?
 Source    "Deep learning: RNNs and LSTMs" (001), the panda; Goodfellow et al. 2014, Madry et al. 2017, Wong et al. 2020
 """
@@ -34,14 +34,14 @@ BATCH_SIZE = {"mlp": 256, "cnn": 32}  # images per weight update
 DEFENCES = {"fgsm": "FGSM", "random": "FGSM from a random start"}
 DEFENCE = {"mlp": "fgsm", "cnn": "random"}  # what the second network is trained against
 STEPS = 20  # of the strong attack, PGD
-EVERY = 5  # of the test images each fifth is attacked: 2,000, of which an accuracy of 80 % is known to 0.9 %
+EVERY = 5  # of the test images every fifth is attacked: 2,000, of which an accuracy of 80 % is known to 0.9 %
 
 
 def logits(model, x):
     """Return what the last layer computes before its softmax, (batch, 10).
 
-    From the probabilities it would be too late: Keras clips them at 1e-7 before it takes the logarithm, so the loss of
-    a network that is more confident has no gradient, and the network looks robust.
+    Probabilities are too late. Keras undoes a softmax only where the model's output goes straight into its loss; after
+    any step in between it clips them at 1e-7: a confident network's loss has no gradient, and the network looks robust.
     """
     *hidden, last = model.layers
     for layer in hidden:
@@ -66,7 +66,7 @@ def fgsm(model, x, y, eps):
 def pgd(model, x, y, eps, seed, steps=STEPS, size=2.5):
     """Return images attacked by projected gradient descent: smaller steps from a random start near the image.
 
-    The steps add up to `size` times eps; whatever leads farther than eps from the image is cut off.
+    The steps add up to `size` times eps; whatever leads farther than eps from the image is clipped.
     """
     attacked = x + keras.random.uniform(tf.shape(x), -eps, eps, seed=seed)
     for _ in range(steps):
@@ -138,13 +138,16 @@ def main(argv=None):
 
     # 3. Train: first the network to be attacked, then one that trains on attacked images
     options = {"epochs": args.epochs, "batch_size": args.batch_size, "verbose": run.verbose}
+    seconds = 0
     if not args.model:
         print("the network to be attacked:", flush=True)
-        plain.fit(x_train, y_train, **options)
+        plain.fit(x_train, y_train, callbacks=run.callbacks, **options)  # Ctrl-C keeps what was learned
         run.write("attacked.keras", plain.save)
+        seconds = run.seconds()
     print(f"the network to be defended, by training against {DEFENCES[args.defence]}:", flush=True)
-    defended.fit(x_train, y_train, callbacks=run.callbacks, **options)  # Ctrl-C keeps what was learned
+    defended.fit(x_train, y_train, callbacks=run.callbacks, **options)
     run.write("defended.keras", model.save)
+    run.facts["seconds_training"] = round(seconds + run.seconds(), 2)
 
     # 4. Attack both, beside noise of the same size
     x, y = tf.constant(x_test[::EVERY]), tf.constant(y_test[::EVERY])  # (2000, 784), (2000, 10)
@@ -156,20 +159,21 @@ def main(argv=None):
         "accuracy_defended_fgsm": (model, fgsm),
         "accuracy_defended_pgd": (model, pgd, seed),
     }
-    numbers = {name: [under(attack, network, x, y, eps, *more) for eps in EPS]
+    sizes = sorted({*EPS, SHOWN})
+    numbers = {name: [under(attack, network, x, y, eps, *more) for eps in sizes]
                for name, (network, attack, *more) in attacks.items()}  # fmt: skip
     clean = {f"accuracy_{name}clean": accuracy(network, x_test, y_test)
              for name, network in (("", plain), ("defended_", model))}  # fmt: skip
-    print(f"\n{'eps':26}{0:6}" + "".join(f"{eps:8}" for eps in EPS))
+    print(f"\n{'eps':26}{0:6}" + "".join(f"{eps:8}" for eps in sizes))
     for name, values in numbers.items():
         first = clean["accuracy_defended_clean" if "defended" in name else "accuracy_clean"]
         print(f"{name.replace('_', ' '):24}" + "".join(f"{value:8.1%}" for value in (first, *values)))
 
     # 5. Show
     title = f"{digits.name}, {args.architecture}"
-    at = EPS.index(SHOWN)
+    at = sizes.index(SHOWN)
     against = f"{title}, defended by training against {DEFENCES[args.defence]}"
-    curves(run.folder / "accuracy.png", EPS, clean, numbers, against)
+    curves(run.folder / "accuracy.png", sizes, clean, numbers, against)
     shown = x[:200], y[:200], SHOWN
     answers = [(images, plain.predict(images, verbose=0)) for images in (
         shown[0], fgsm(plain, *shown), noise(plain, *shown, seed))]  # fmt: skip
@@ -179,7 +183,7 @@ def main(argv=None):
         f"{numbers['accuracy_defended_pgd'][at]:.1%} defended",
         f"noise {numbers['accuracy_noise'][at]:.1%}",
         model,
-        eps=list(EPS),
+        eps=sizes,
         **clean,
         **numbers,
     )
@@ -189,8 +193,9 @@ def load(path, like):
     """Return the classifier in the file `path`. Raises cli.UserError where it is none that could stand for `like`."""
     model = saved.load_model(path, f"a classifier of {like.input_shape} into {like.output_shape}",
                              lambda *shapes: shapes == (like.input_shape, like.output_shape))  # fmt: skip
-    last = getattr(model.layers[-1], "activation", None)
-    if not isinstance(model, keras.Sequential) or last is not keras.activations.softmax:
+    last = model.layers[-1]
+    ends_well = isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax
+    if not isinstance(model, keras.Sequential) or not ends_well:
         raise cli.UserError(f"{path}: not a list of layers that ends in a Dense layer with a softmax")
     return model
 

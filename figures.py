@@ -4,7 +4,8 @@ Idea      Before the networks, what they are made of: activations, losses, gradi
           pooling, six famous kernels, and one small image reshaped for three kinds of network.
 Run       python figures.py
           python figures.py descent minima --show
-Expect    Nine pictures in ten seconds. From -0.5 a gradient of -2 leads to -0.48, and at last to 0.5, where y is -1.25.
+Expect    Nine pictures in ten seconds. At rate 0.01 a first step leads from -0.5, where the slope is -2, to -0.48; to
+          reach the minimum, -1.25 at 0.5, takes hundreds of such steps.
 Try next  RATES                 At which learning rate does descent jump from side to side for ever? Why exactly there?
           KERNEL                Turn it by 90 degrees. Which edges does it find now?
           KEEP = 0.1            What is left of a layer, and why does its mean stay the same?
@@ -104,6 +105,11 @@ def convolve(image, kernel, strides=1, same=False):
                      for row in starts[0]])  # fmt: skip
 
 
+def weights_of(kernel):
+    """Return the kernel with a sum of 1, so that a blur keeps an image's mean, or of 0, which finds edges."""
+    return np.array(kernel) / max(1, np.sum(kernel))
+
+
 def pool(image, reduce):
     """Return `reduce`, such as np.max, of each patch of 2 x 2 pixels."""
     rows, columns = image.shape
@@ -157,7 +163,7 @@ def losses(figure, rng):
 def descent(figure, rng):
     """Each step goes down by the rate times the slope: too small a rate crawls, too large a rate climbs out."""
     x = np.linspace(-1.6, 2.6, 400)
-    for axes, rate in zip(figure.subplots(1, 4), RATES, strict=True):
+    for axes, rate in zip(figure.subplots(1, len(RATES), squeeze=False).flat, RATES, strict=True):
         path = descend(one_minimum, -0.5, rate, 20)
         path = path[np.abs(path - 0.5) < 2]
         axes.plot(x, one_minimum(x)[0], color="lightgrey", linewidth=3)
@@ -234,16 +240,15 @@ def pooling(figure, rng):
 
 
 def kernels(figure, rng):
-    """Nine weights sharpen, blur or find edges. A Conv2D layer with six filters applies all six; others are learned."""
+    """Nine weights sharpen, blur or find edges. A Conv2D layer with six filters applies all; a CNN learns its own."""
     photograph = load_sample_image("china.jpg").mean(axis=2) / 255  # (427, 640) grey, in [0, 1]
-    weights = np.array(list(KERNELS.values()), float)  # (6, 3, 3)
-    weights[4:] /= weights[4:].sum(axis=(1, 2), keepdims=True)  # a blur keeps the mean
-    layer = layers.Conv2D(6, 3, padding="same", use_bias=False)
+    weights = np.array([weights_of(kernel) for kernel in KERNELS.values()])  # (6, 3, 3)
+    layer = layers.Conv2D(len(weights), 3, padding="same", use_bias=False)
     layer.build((None, None, None, 1))
     layer.set_weights([weights.transpose(1, 2, 0)[:, :, None]])  # (3, 3, 1, 6)
     filtered = keras.ops.convert_to_numpy(layer(photograph[None, :, :, None]))[0]  # (427, 640, 6)
-    for axes, channel, (name, kernel) in zip(figure.subplots(2, 3).flat, filtered.transpose(2, 0, 1), KERNELS.items(),
-                                             strict=True):  # fmt: skip
+    places = figure.subplots(2, -(-len(KERNELS) // 2)).flat
+    for axes, channel, (name, kernel) in zip(places, filtered.transpose(2, 0, 1), KERNELS.items(), strict=False):
         edges = name.startswith("edges")
         brightest = np.percentile(np.abs(channel), 98) if edges else 1
         axes.imshow(np.abs(channel) if edges else channel, cmap="gray", vmin=0, vmax=brightest)

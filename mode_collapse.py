@@ -39,7 +39,8 @@ KERNELS, DIMENSIONS = 8, 4  # of minibatch discrimination: ways to be alike, eac
 SPREAD = 0.02  # standard deviation of a mode; the ring has a radius of 1
 ANGLES = np.arange(8) * np.pi / 4
 MODES = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)  # (8, 2)
-KINDS = {"plain": (False, 0.0), "minibatch discrimination": (True, 0.0), "R1": (False, 0.1)}  # weight of R1
+# of each kind: with minibatch discrimination? the weight of R1
+KINDS = {"plain": (False, 0.0), "minibatch discrimination": (True, 0.0), "R1": (False, 0.1)}
 PAINTED = 2000  # points by which a generator is judged
 
 

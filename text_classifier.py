@@ -1,4 +1,4 @@
-"""A recurrent network reads a sentence word by word and says of which of two kinds it is: a review for or against.
+"""A recurrent network reads a sentence word by word and tells which of two classes it belongs to: for or against.
 
 Idea      To this network a word is a row of a matrix, its vector. Words with like neighbours get like vectors, and to
           learn that takes text, but no labels. So what one labelled word teaches also holds for words like it.
@@ -7,7 +7,7 @@ Model     Embedding of 9,680 rows of 100 numbers with a mask, LSTM 64, Dense 1 s
 Run       python text_classifier.py
           python text_classifier.py --ask "not a good film , but a great one"
 Expect    Test accuracy, seeds 0, 1, 2: LSTM 76.9, 75.1, 79.3 %, GRU 77.0, 76.6, 79.7 %, after one to three minutes of
-          training on 2 busy cores of an Intel Xeon (37 s of processor time at most), TensorFlow 2.21.0, Keras 3.15.1.
+          training on 2 busy cores of an Intel Xeon (37 s of processor time a run), TensorFlow 2.21.0, Keras 3.15.1.
 Baseline  About 50 %: always answer the more frequent label. The bag of words, logistic regression on which words occur
           in whatever order: 77.7, 76.6, 79.2 % of the same test sentences. It is a tie: see benchmarks/results.md.
 Try next  --labels 500 --vectors frozen    With few labels, who wins: the network or the bag? And with --vectors random?
@@ -32,7 +32,7 @@ from tensorflow.keras import layers
 
 SCRIPT = "text_classifier"
 SHOWN = 3  # sentences in each column of readings.png
-EPOCHS, LEAST_STEPS = 3, 150  # passes over the labelled sentences; of few there are more, to so many weight updates
+EPOCHS, LEAST_STEPS = 3, 150  # passes over the labelled sentences; over few more, up to so many weight updates
 BATCH_SIZE = 64  # sentences per weight update
 LEARNING_RATE = 2e-3  # Adam's, at its highest
 WORDS = 10_000  # the vocabulary at most; a word that is seen once teaches nothing
@@ -76,7 +76,7 @@ def main(argv=None):
     args = parse(argv)
     if args.ask is not None:
         return ask(args.ask)
-    strategy = device.strategy(args)  # which processors
+    strategy = device.strategy(args, single="few sentences are soon read")
     keras.utils.set_random_seed(args.seed)
 
     # 1. Data: of the training sentences only the first --labels have a label, but all of them have words.
@@ -84,7 +84,9 @@ def main(argv=None):
     train, test = ([words.split(sentence) for sentence in part] for part in (data.train, data.test))
     labelled, y_train = train[: args.labels], data.y_train[: args.labels]
     if len({*y_train}) < 2:
-        raise cli.UserError(f"--labels {args.labels}: those sentences all have the same label; take more")
+        raise cli.UserError(f"--labels {len(labelled)}: those sentences all have the same label; take more")
+    if args.epochs == EPOCHS:
+        args.epochs = max(EPOCHS, math.ceil(LEAST_STEPS / math.ceil(len(labelled) / args.batch_size)))
     rows = words.vocabulary(train, WORDS)  # {word: row of the matrix}
     length = int(min(LONGEST, np.percentile([len(sentence) for sentence in train], 99)))
     x_train, x_test = words.encode(labelled, rows, length), words.encode(test, rows, length)  # (9596, 50), (1066, 50)
@@ -122,54 +124,51 @@ def main(argv=None):
     # 4. Evaluate, beside what needs no network
     scores = model.evaluate(x_test, data.y_test[:, None], batch_size=1000, verbose=0, return_dict=True)
     answers = model.predict(x_test, batch_size=1000, verbose=0)[:, 0]  # (1066,)
-    bag_answers, telling = bag_of_words(labelled, y_train, test)  # (1066,)
-    bag_accuracy, both_accuracy = (np.mean((probability > 0.5) == data.y_test)
-                                   for probability in (bag_answers, (answers + bag_answers) / 2))  # fmt: skip
+    bag_answers, informative = bag_of_words(labelled, y_train, test)  # (1066,)
     baseline = np.mean(data.y_test == np.bincount(y_train).argmax())
-    print(f"\nThe mean of its answer and that of the bag of words is right for {both_accuracy:.1%}.")
 
     # 5. Show
-    print("The bag's most telling words, their nearest neighbours before the training and after it:")
-    for word in filter(rows.get, telling):
+    print("\nThe bag's most informative words, their nearest neighbours before the training and after it:")
+    (embedding,) = (layer for layer in model.layers if isinstance(layer, layers.Embedding))
+    for word in filter(rows.get, informative):
         before, after = (", ".join(words.neighbours(word, rows, matrix, 5))
-                         for matrix in (vectors, model.layers[0].get_weights()[0]))  # fmt: skip
+                         for matrix in (vectors, embedding.get_weights()[0]))  # fmt: skip
         print(f"  {word:>12}   {before:45} {after}")
     title = f"{data.name}, {args.cell}, {args.vectors}; {runs.headline(scores)}"
     learning_curves(run.folder / "learning_curves.png", history, scores, title)
-    readings(run.folder / "readings.png", telling_sentences(model, data, test, answers, rows), data.classes, title)
+    readings(run.folder / "readings.png", chosen_sentences(model, data, test, answers, rows), data.classes, title)
     return run.finish(
         runs.headline(scores),
-        f"bag of words {bag_accuracy:.1%} | baseline {baseline:.1%}",
+        f"bag of words {np.mean(bag_answers == data.y_test):.1%} | baseline {baseline:.1%}",
         model,
         test=scores,
-        bag_of_words_accuracy=bag_accuracy,
-        both_accuracy=both_accuracy,
+        bag_of_words_accuracy=np.mean(bag_answers == data.y_test),
         baseline=baseline,
         vocabulary=len(rows),
     )
 
 
 def bag_of_words(sentences, labels, test):
-    """Return the probability of class 1, (count,), by which words a sentence has, and four words that tell most."""
+    """Return the classes, (count,), by which words a sentence has, and the four most informative words."""
     counts = TfidfVectorizer(analyzer=lambda sentence: sentence, sublinear_tf=True)
     bag = LogisticRegression(C=3.0).fit(counts.fit_transform(sentences), labels)
     order, names = np.argsort(bag.coef_[0]), counts.get_feature_names_out()
-    return bag.predict_proba(counts.transform(test))[:, 1], [*names[order[:2]], *names[order[:-3:-1]]]
+    return bag.predict(counts.transform(test)), [*names[order[:2]], *names[order[:-3:-1]]]
 
 
-def telling_sentences(model, data, test, answers, rows):
-    """Return what readings.png shows: right answers that one word turned, and the most confident mistakes, printed."""
+def chosen_sentences(model, data, test, answers, rows):
+    """Return what readings.png shows: right answers that one word moved most, and the most confident mistakes."""
     wrong = np.flatnonzero((answers > 0.5) != data.y_test)
     worst = wrong[np.argsort(-np.abs(answers[wrong] - 0.5), kind="stable")][:SHOWN]
     right = np.setdiff1d(np.arange(len(test)), wrong)[:100]
     read = [*worst, *right]
     steps = dict(zip(read, read_along(model, [test[index] for index in read], rows), strict=True))
-    turned = sorted(right, key=lambda index: -np.abs(np.diff(steps[index])).max(initial=0))[:SHOWN]
+    moved = sorted(right, key=lambda index: -np.abs(np.diff(steps[index])).max(initial=0))[:SHOWN]
     print("The most confident mistakes:")
     for index in worst:
         print(f"  is {data.classes[data.y_test[index]]}, {answers[index]:.1%} {data.classes[1]}: {data.test[index]}")
     return {heading: [(data.classes[data.y_test[index]], test[index], steps[index]) for index in chosen]
-            for heading, chosen in (("turned by one word", turned), ("most confident mistakes", worst))}  # fmt: skip
+            for heading, chosen in (("moved most by one word", moved), ("most confident mistakes", worst))}  # fmt: skip
 
 
 def ask(sentence):
@@ -209,17 +208,12 @@ def parse(argv):
     parser.add_argument("--cell", choices=CELLS, default="lstm", metavar="NAME",
                         help=f"what a time step does: {', '.join(CELLS)} (default %(default)s)")
     parser.add_argument("--vectors", type=cli.path, default="trained", metavar="KIND",
-                        help="frozen: learned from text without labels, as they are; trained: the same, and trained "
-                             "along (default); random, and trained along; or a file of GloVe or word2vec, frozen")
+                        help="frozen: learned from text without labels, as they are; trained: the same, fine-tuned "
+                             "(default); random, and trained; or a file of GloVe or word2vec, frozen")
     parser.add_argument("--labels", type=cli.number(int, at_least=2), metavar="N",
                         help="only the first N training sentences have a label (default all)")
     parser.add_argument("--ask", metavar="SENTENCE", help="ask the newest run, and train nothing")
-    return cli.parse(parser, argv, epochs_for)
-
-
-def epochs_for(args):
-    """Return how often to go through the labelled sentences: of few, so often that there are LEAST_STEPS updates."""
-    return {"epochs": max(EPOCHS, math.ceil(LEAST_STEPS * args.batch_size / args.labels) if args.labels else 0)}
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

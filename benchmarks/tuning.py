@@ -99,7 +99,7 @@ def main():
         epochs = np.array([[100 * float(row[f"epoch_{epoch}"]) for epoch in (1, 2, 3)] for row in of_it])
         train = np.mean([100 * float(row["train_accuracy"]) for row in of_it])
         means = ", ".join(f"{mean:.2f}" for mean in epochs.mean(axis=0))
-        print(f"| {name} | {means} +- {epochs[:, -1].std():.2f} | {train:.2f} | {len(of_it)} |")
+        print(f"| {name} | {means} +- {epochs[:, -1].std(ddof=1):.2f} | {train:.2f} | {len(of_it)} |")
 
 
 if __name__ == "__main__":

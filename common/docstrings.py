@@ -14,8 +14,9 @@ SENTENCE = re.compile(r"[A-Z][^\n]{19,299}[.!?]")  # with a beginning and an end
 def sentences(package):
     """Return the different sentences of a package's docstrings, in a fixed order. Nothing of it is imported."""
     found = {}
-    for path in sorted(Path(importlib.util.find_spec(package).origin).parent.rglob("*.py")):
-        if "tests" in path.parts:
+    root = Path(importlib.util.find_spec(package).origin).parent
+    for path in sorted(root.rglob("*.py")):
+        if "tests" in path.relative_to(root).parts:
             continue
         with contextlib.suppress(OSError, SyntaxError, ValueError):  # a template, or a test of an encoding
             for node in ast.walk(ast.parse(path.read_bytes())):

@@ -3,6 +3,7 @@
 import csv
 import io
 import tarfile
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -15,8 +16,8 @@ LARGEST = 2**29  # bytes of a file
 def read(path):
     """Return the sentences in a file or folder, with their labels, as two lists of str.
 
-    A .csv or .tsv file has two columns, label and text, in either order, with or without a headline, in UTF-8. The film
-    reviews come as Cornell's archive, or as its two files, in one folder.
+    A .csv or .tsv file has two columns, label and text, in either order, with or without a header row, in UTF-8. The
+    film reviews come as Cornell's archive, or as its two files, in one folder.
 
     Raises cli.UserError, naming the file and what is wrong with it.
     """
@@ -26,7 +27,7 @@ def read(path):
             rows = [("negative", line) for line in negative] + [("positive", line) for line in positive]
         else:
             rows = _read_table(path)
-    except (OSError, EOFError, ValueError, csv.Error, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, csv.Error, tarfile.TarError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         if isinstance(error, UnicodeDecodeError):
             reason = f"not in UTF-8 (its byte {error.start + 1:,}); save it as UTF-8"
@@ -79,7 +80,7 @@ def _read_table(path):
     counts = [Counter(row[column] for row in rows[1:]) for column in (0, 1)]
     for label, found in enumerate(counts):
         if len(found) == 2 and "" not in found:
-            rows = rows if rows[0][label] in found else rows[1:]  # the first was a headline
+            rows = rows if rows[0][label] in found else rows[1:]  # the first was a header
             return [(row[label], row[1 - label]) for row in rows]
     raise ValueError(f"expected a column with two different labels; its two columns have {len(counts[0]):,} and "
                      f"{len(counts[1]):,} different values")  # fmt: skip

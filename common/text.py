@@ -1,4 +1,4 @@
-"""Find, check, name and part labelled sentences: film reviews, or others of two kinds."""
+"""Find, check, name and split labelled sentences: film reviews, or others of two classes."""
 
 import hashlib
 import os
@@ -48,7 +48,7 @@ class Sentences(NamedTuple):
 
 
 def load(source=None, seed=0):
-    """Return `Sentences`, nine tenths for training and one for the test, parted at random by `seed`.
+    """Return `Sentences`, nine tenths for training and one for the test, split at random by `seed`.
 
     `source` is a file or folder as `labelled.read` takes them, "docstrings" (the stand-in), "reviews" (no stand-in) or
     None: the project's data folder, the Keras cache, a download, and with no network the stand-in. The name is "film
@@ -64,11 +64,11 @@ def load(source=None, seed=0):
         found = _named(Path(source))
     else:
         raise cli.UserError(f"--data {source}: not there; it takes a path, or the word reviews or docstrings")
-    return _part(*found, seed)
+    return _split(*found, seed)
 
 
-def _part(sentences, labels, name, origin, seed):
-    """Return `Sentences`: each once, in two random parts. Sentences with the same words count as one."""
+def _split(sentences, labels, name, origin, seed):
+    """Return `Sentences`: each once, split at random. Sentences with the same words count as one."""
     once = {}
     for sentence, label in zip(sentences, labels, strict=True):
         once.setdefault(" ".join(words.split(sentence)), (sentence, label))
@@ -87,11 +87,13 @@ def _part(sentences, labels, name, origin, seed):
 def _named(path):
     """Return the sentences in `path`, their labels, the data set's name, and its origin."""
     sentences, labels = labelled.read(path)
-    name, _, ending = path.absolute().name.partition(".")
+    name = path.absolute().name
     if _hashes(sentences, labels) == REVIEWS_SHA256:
         name = REVIEWS
-    elif ending not in ("csv", "tsv"):
-        name += " (not the original)"
+    elif path.suffix.lower() in (".csv", ".tsv"):
+        name = f"{path.stem} (not the original)" if path.stem == REVIEWS else path.stem
+    else:
+        name = f"{name.partition('.')[0]} (not the original)"
     return sentences, labels, name, cli.relative(path)
 
 
@@ -115,7 +117,13 @@ def _search(stand_in_allowed):
         places = [place for place in (folder, *sorted(folder.glob("*/")))
                   if any((place / name).exists() for name in labelled.FILES)]  # fmt: skip
         for path in (*places, *folder.glob(labelled.ARCHIVE)):
-            found = _named(path)
+            try:
+                found = _named(path)
+            except cli.UserError as error:
+                if folder == mnist.DATA_DIR:
+                    raise
+                tried.append(str(error))
+                continue
             if found[2] == REVIEWS or (stand_in_allowed and folder == mnist.DATA_DIR):
                 return found
             tried.append(f"{cli.relative(path)}: not the {REVIEWS}")

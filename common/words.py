@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import unicodedata
 from collections import Counter
 
 from common import cli
@@ -16,12 +17,12 @@ WORD = re.compile(rf"[{CHARACTERS}]|[^\W{CHARACTERS}]+(?:['\u2019][^\W{CHARACTER
 PADDING, UNKNOWN, FIRST = 0, 1, 2  # row 0 is masked, row 1 stands for every other word, the vocabulary begins at row 2
 WINDOW = 4  # words on either side that count as neighbours
 MOST_NUMBERS = 10_000  # in a vector of a file
-FLATTER = 0.75  # power of a neighbour's frequency: without it rare words would be neighbours of everything
+FLATTER = 0.75  # power of a neighbour's frequency: PMI overrates rare ones (Levy, Goldberg and Dagan 2015)
 
 
 def split(sentence):
     """Return the words of a sentence, in lower case."""
-    return WORD.findall(sentence.lower())
+    return WORD.findall(unicodedata.normalize("NFC", sentence).lower())
 
 
 def vocabulary(sentences, most, at_least=2):
@@ -42,8 +43,9 @@ def encode(sentences, rows, length):
 def learn(sentences, rows, dimension, seed=0):
     """Return float32 (words + 2, dimension): vectors of length 1 by which words with like neighbours are alike.
 
-    Positive pointwise mutual information, PPMI = max(0, log(p(word, neighbour) / (p(word) p(neighbour)))), and its
-    truncated singular value decomposition (Levy and Goldberg 2014). No label is used. Words without a neighbour are 0.
+    Positive pointwise mutual information, PPMI = max(0, log(p(word, neighbour) / (p(word) p(neighbour)))), with a
+    flattened p(neighbour), and its truncated singular value decomposition (Levy and Goldberg 2014). No label is used.
+    Words without a neighbour are 0.
     """
     size = len(rows) + FIRST
     padded = [code for words in sentences for code in (*(rows.get(word, 0) for word in words), *[0] * WINDOW)]

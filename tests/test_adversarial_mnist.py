@@ -151,11 +151,13 @@ def test_a_run_leaves_networks_pictures_and_numbers(architecture, capsys):
 
 def test_a_network_of_ones_own_is_attacked_and_another_refused(tmp_path, capsys):
     keras.utils.set_random_seed(1)
-    mine, linear, image = (tmp_path / f"{name}.keras" for name in ("mine", "linear", "image"))
+    mine, linear, apart, image = (tmp_path / f"{name}.keras" for name in ("mine", "linear", "apart", "image"))
     keras.Sequential([keras.Input((784,)), layers.Dense(10, activation="softmax")]).save(mine)
     keras.Sequential([keras.Input((784,)), layers.Dense(10)]).save(linear)
     keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10, activation="softmax")]).save(image)
+    keras.Sequential([keras.Input((784,)), layers.Dense(10), layers.Softmax()]).save(apart)
     for path, message in ((linear, "not a list of layers that ends in a Dense layer with a softmax"),
+                          (apart, "not a list of layers that ends in a Dense layer with a softmax"),
                           (image, "not a classifier of .None, 784. into"), (tmp_path, "a folder; name a file")):
         with pytest.raises(cli.UserError, match=message):
             adversarial_mnist.main([*SMALL, "--model", str(path)])

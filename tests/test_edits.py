@@ -90,6 +90,9 @@ EDITS = {
         ('loss="mse"', 'loss="binary_crossentropy", metrics=["mae"]'), (CALLBACKS + ",", "")]),
     "a linear layer more": ("autoencoder_mnist", [("layers.Dense(784),", "layers.Dense(50), layers.Dense(784),"),
                                                   ('default="basic"', 'default="linear"')]),
+    "a layer more and no metric, in the lesson on memory": ("rnn_memory", [
+        ("        recurrent(UNITS),", "        recurrent(UNITS), layers.Dropout(0.2),"),
+        ('            metrics=["accuracy"],\n', "")]),
     "a VAE of grey images, without a warm-up": ("vae_mnist", [
         ('tf.cast(keras.random.uniform(tf.shape(images), seed=self.seed) < images, "float32")', "images"),
         ("keras.optimizers.Adam(rate)", '"adam"'), VALIDATION]),
@@ -101,7 +104,8 @@ SLOW = (  # tried on request: others stand for them
     "sparse labels and validation_split, MLP", "sparse labels and validation_split, RNN", "a callback less",
     "other metrics", "a rescaling first", "a layer more", "GAN without snapshots",
     "augmentation first", "a functional MLP", "dropout before the answer", "GAN with other layers and names",
-    "a callback more", "logits", "an autoencoder with a convolution", "a VAE of grey images, without a warm-up",
+    "a callback more", "logits", "an autoencoder with a convolution",
+    "a layer more and no metric, in the lesson on memory", "a VAE of grey images, without a warm-up",
 )  # fmt: skip
 EPOCHS = "--epochs 2 --batch-size 16"
 SMALL = {
@@ -112,9 +116,10 @@ SMALL = {
     "gan_mnist": "--latent-dim 4 --steps 3 --batch-size 16",
     "autoencoder_mnist": f"--code 4 {EPOCHS}",
     "vae_mnist": f"--latent-dim 4 {EPOCHS}",
+    "rnn_memory": f"--cell gru {EPOCHS}",
 }
 CLOSING = {"gan_mnist": ("generator", "Classifier score: "), "autoencoder_mnist": ("decoder", "Test error: "),
-           "vae_mnist": ("decoder", "Negative ELBO: ")}  # fmt: skip
+           "vae_mnist": ("decoder", "Negative ELBO: "), "rnn_memory": ("gru", "Test accuracy: ")}  # fmt: skip
 NOTES = {  # what is said on standard error where a picture does not fit the edit
     "no convolution": "kernels.png was not drawn: the model has no Conv2D layer",
     "other convolutions": "kernels.png was not drawn: the model has no Conv2D layer",

