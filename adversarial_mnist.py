@@ -145,7 +145,8 @@ def main(argv=None):
         run.write("attacked.keras", plain.save)
         seconds = run.seconds()
     print(f"the network to be defended, by training against {DEFENCES[args.defence]}:", flush=True)
-    defended.fit(x_train, y_train, callbacks=run.callbacks, **options)
+    if not run.interrupted:
+        defended.fit(x_train, y_train, callbacks=run.callbacks, **options)
     run.write("defended.keras", model.save)
     run.facts["seconds_training"] = round(seconds + run.seconds(), 2)
 
@@ -179,8 +180,8 @@ def main(argv=None):
         shown[0], fgsm(plain, *shown), noise(plain, *shown, seed))]  # fmt: skip
     examples(run.folder / "examples.png", answers, digits.y_test[::EVERY][:200], SHOWN, title)
     return run.finish(
-        f"Test accuracy at eps {SHOWN}: {numbers['accuracy_fgsm'][at]:.1%} attacked, "
-        f"{numbers['accuracy_defended_pgd'][at]:.1%} defended",
+        f"Test accuracy at eps {SHOWN} under PGD: {numbers['accuracy_pgd'][at]:.1%}, "
+        f"defended {numbers['accuracy_defended_pgd'][at]:.1%}",
         f"noise {numbers['accuracy_noise'][at]:.1%}",
         model,
         eps=sizes,

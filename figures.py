@@ -145,15 +145,16 @@ def losses(figure, rng):
     left, middle, right = figure.subplots(1, 3)
     left.plot(difference, [mean_squared_error(0, d) for d in difference], label="mean squared error")
     left.plot(difference, [mean_absolute_error(0, d) for d in difference], label="mean absolute error")
-    left.set(title="a number is asked: linear or tanh output", xlabel="prediction - label", ylabel="loss", ylim=(0, 4))
+    left.set(title="the answer is a number: linear or tanh output", xlabel="prediction - label", ylim=(0, 4))
+    left.set_ylabel("loss")
     for label in (1, 0):
         middle.plot(p, [binary_crossentropy(label, value) for value in p], label=f"binary cross-entropy, label {label}")
     middle.plot(p, [mean_squared_error(1, value) for value in p], ":", label="mean squared error, label 1")
-    middle.set(title="yes or no is asked: one sigmoid output", xlabel="prediction", ylabel="loss", ylim=(0, 6))
+    middle.set(title="the answer is yes or no: one sigmoid output", xlabel="prediction", ylabel="loss", ylim=(0, 6))
     right.plot(p, [categorical_crossentropy(np.array([1, 0, 0]), np.array([value, (1 - value) / 2, (1 - value) / 2]))
                    for value in p], label="categorical cross-entropy")  # fmt: skip
     right.axhline(np.log(3), color="black", linestyle=":", label="ln 3: all three equally probable")
-    right.set(title="one of three classes is asked: softmax output", xlabel="prediction for the right class",
+    right.set(title="the answer is one of three classes: softmax output", xlabel="prediction for the right class",
               ylabel="loss", ylim=(0, 6))  # fmt: skip
     for axes in (left, middle, right):
         axes.legend()
@@ -161,11 +162,11 @@ def losses(figure, rng):
 
 
 def descent(figure, rng):
-    """Each step goes down by the rate times the slope: too small a rate crawls, too large a rate climbs out."""
+    """Twenty steps, each the rate times the slope: too small a rate crawls, too large a rate climbs out of sight."""
     x = np.linspace(-1.6, 2.6, 400)
     for axes, rate in zip(figure.subplots(1, len(RATES), squeeze=False).flat, RATES, strict=True):
         path = descend(one_minimum, -0.5, rate, 20)
-        path = path[np.abs(path - 0.5) < 2]
+        path = path[np.abs(path - 0.5) < 2]  # what is in the picture
         axes.plot(x, one_minimum(x)[0], color="lightgrey", linewidth=3)
         axes.plot(path, one_minimum(path)[0], ".-", linewidth=0.8)
         axes.plot(0.5, -1.25, "k*", markersize=10, label="minimum: -1.25 at 0.5")
@@ -194,9 +195,9 @@ def minima(figure, rng):
 
 
 def dropout(figure, rng):
-    """In training each image loses other units; those kept are scaled up, so that the mean stays about the same."""
+    """In training each image loses different units; those kept are scaled up, so that the mean stays about the same."""
     units = np.ones((16, 128))  # a hidden layer of 128 units, all 1, for each of 16 images
-    shown = {"in use": units, "in training": drop(units, rng)}
+    shown = {"in prediction": units, "in training": drop(units, rng)}
     for axes, (title, values) in zip(figure.subplots(2, 1), shown.items(), strict=True):
         axes.imshow(values, cmap="Blues", vmin=0, vmax=1 / KEEP)
         axes.set(title=f"{title}: mean {values.mean():.2f}", xlabel="hidden unit", ylabel="image", xticks=[], yticks=[])

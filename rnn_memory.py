@@ -8,7 +8,7 @@ Model     SimpleRNN, LSTM, GRU of 64 units in turn, Dense 10 softmax; 6,602, 24,
 Run       python rnn_memory.py
           python rnn_memory.py --wait 72 --cell gru --chrono
 Expect    Test accuracy, seed 0: SimpleRNN 90.3 %, LSTM 96.5 %, GRU 95.9 %, in a minute on 2 cores of an Intel Xeon.
-          |dL/dh(0)| / |dL/dh(28)|: 4.4e-2, 6.1e-4, 1.8e-6 before training, against the textbook; 8, 1, 0.7 after.
+          |dL/dh(0)| / |dL/dh(28)|: 4.4e-2, 6.1e-4, 1.8e-6 before training, contrary to the textbook; 8, 1, 0.7 after.
           --wait 72, means and standard deviations of seeds 0 to 2: SimpleRNN 88.5 % +- 0.9, LSTM and GRU 11.35 %, for
           their default gates forget; with --chrono LSTM 97.12 % +- 0.08, GRU 97.67 % +- 0.22.
 Baseline  11.35 %: always answer 1, the most frequent digit.
@@ -218,7 +218,7 @@ def main(argv=None):
     title = f"{digits.name}: 28 rows" + f", then {args.wait} blank ones" * bool(args.wait)
     plots.gradients(run.folder / "gradients.png", norms, cut, test, title + ", gate biases for as long" * args.chrono)
     return run.finish(
-        "Test accuracy: " + ", ".join(f"{cell} {100 * accuracy:.1f}%" for cell, accuracy in test.items()),
+        "Test accuracy: " + ", ".join(f"{cell} {100 * accuracy:.2f}%" for cell, accuracy in test.items()),
         f"baseline {digits.baseline:.2%}",
         model,
         test_accuracy=test,

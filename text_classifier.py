@@ -1,7 +1,7 @@
 """A recurrent network reads a sentence word by word and tells which of two classes it belongs to: for or against.
 
-Idea      To this network a word is a row of a matrix, its vector. Words with like neighbours get like vectors, and to
-          learn that takes text, but no labels. So what one labelled word teaches also holds for words like it.
+Idea      To this network a word is a row of a matrix, its vector. Words with similar neighbours get similar vectors,
+          and to learn that takes text, but no labels. So what one labelled word teaches also holds for words like it.
 Model     Embedding of 9,680 rows of 100 numbers with a mask, LSTM 64, Dense 1 sigmoid; 1,010,305 parameters, of which
           document 000 trains the last 42,305 only: --vectors frozen.
 Run       python text_classifier.py
@@ -11,8 +11,8 @@ Expect    Test accuracy, seeds 0, 1, 2: LSTM 76.9, 75.1, 79.3 %, GRU 77.0, 76.6,
 Baseline  About 50 %: always answer the more frequent label. The bag of words, logistic regression on which words occur
           in whatever order: 77.7, 76.6, 79.2 % of the same test sentences. It is a tie: see benchmarks/results.md.
 Try next  --labels 500 --vectors frozen    With few labels, who wins: the network or the bag? And with --vectors random?
-          --vectors glove.6B.100d.txt    What are vectors worth that billions of words have taught?
-          --ask "good" and --ask "not good"    Which words turn the answer? See readings.png.
+          --vectors glove.6B.100d.txt    What are vectors learned from billions of words worth?
+          --ask "good" and --ask "not good"    Which words flip the answer? See readings.png.
 Source    Atienza's "Advanced Deep Learning with Keras" (document 000): my_rnn, my_lstm and my_gru.
 """
 
@@ -96,6 +96,8 @@ def main(argv=None):
         vectors = words.learn(train + text.unlabelled(data), rows, DIMENSION, args.seed)
     else:
         vectors = words.read(args.vectors, rows)
+        known = np.count_nonzero(vectors[words.FIRST :].any(axis=1))
+        print(f"{args.vectors}: vectors of {known:,} of the {len(rows):,} words")
 
     # 2. Model
     run = runs.Run(SCRIPT, args, strategy, data)
@@ -166,7 +168,8 @@ def chosen_sentences(model, data, test, answers, rows):
     moved = sorted(right, key=lambda index: -np.abs(np.diff(steps[index])).max(initial=0))[:SHOWN]
     print("The most confident mistakes:")
     for index in worst:
-        print(f"  is {data.classes[data.y_test[index]]}, {answers[index]:.1%} {data.classes[1]}: {data.test[index]}")
+        print(f"  labelled {data.classes[data.y_test[index]]}, read as {data.classes[int(answers[index] > 0.5)]} "
+              f"({max(answers[index], 1 - answers[index]):.1%}): {data.test[index]}")
     return {heading: [(data.classes[data.y_test[index]], test[index], steps[index]) for index in chosen]
             for heading, chosen in (("moved most by one word", moved), ("most confident mistakes", worst))}  # fmt: skip
 

@@ -119,8 +119,8 @@ class Run:
         return round(time.perf_counter() - self._begun, 2)
 
     def trained(self, **counts):
-        """Note how many steps (and epochs) a training took, and its seconds; of several trainings the first counts."""
-        if "steps" not in self.facts:
+        """Note the steps (and epochs) of a training, and its seconds; of several those of the first or interrupted one."""
+        if "steps" not in self.facts or self.interrupted:
             self.facts |= {**counts, "seconds_training": self.seconds()}
         self.facts["status"] = "interrupted" if self.interrupted else "trained"
         self._write_facts()

@@ -121,7 +121,9 @@ def read(path, rows):
 
 
 def neighbours(word, rows, vectors, count):
-    """Return the `count` words whose vectors point most nearly in the direction of the word's."""
+    """Return the `count` words whose vectors point most nearly in the direction of the word's; none of a zero."""
+    if not vectors[rows[word]].any():
+        return []
     lengths = np.linalg.norm(vectors, axis=1) + 1e-9
     cosines = vectors @ vectors[rows[word]] / lengths
     cosines[[PADDING, UNKNOWN, rows[word]]] = -np.inf

@@ -144,8 +144,8 @@ def test_a_run_leaves_networks_pictures_and_numbers(architecture, capsys):
         assert under(fgsm, model, x, y, 0.0) == pytest.approx(adversarial_mnist.accuracy(model, x, y))
     assert written["accuracy_pgd"][-1] <= written["accuracy_fgsm"][-1] <= written["accuracy_clean"]
     printed = capsys.readouterr()
-    at = written["accuracy_fgsm"][adversarial_mnist.EPS.index(0.25)]
-    assert f"Test accuracy at eps 0.25: {at:.1%} attacked" in printed.out.splitlines()[-1]
+    at = written["accuracy_pgd"][adversarial_mnist.EPS.index(0.25)]
+    assert f"Test accuracy at eps 0.25 under PGD: {at:.1%}, defended " in printed.out.splitlines()[-1]
     assert printed.err == ""
 
 

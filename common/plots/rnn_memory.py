@@ -45,12 +45,12 @@ def gates(path, rows, seen, cell):
     named = {name: seen[name][0] for name in GATES if name in seen}  # (steps, units)
     order = np.argsort(named["f" if "f" in named else "z"].mean(axis=0))  # those that forget soonest come first
     figure = Figure(figsize=(3 + 3 * len(named), 5), layout="constrained")
-    figure.suptitle(f"{cell}: how far each gate is open, row by row")
+    figure.suptitle(f"{cell}: its gates, row by row; f and z keep the old state where they are 1")
     first, *rest = figure.subplots(1, 1 + len(named), sharey=True)
     first.imshow(rows, cmap="gray", aspect="auto", vmin=0, vmax=1)
     first.set(title="what it reads", xlabel="column", ylabel="row = time step")
     for axes, (name, values) in zip(rest, named.items(), strict=True):
         drawn = axes.imshow(values[:, order], cmap="viridis", aspect="auto", vmin=0, vmax=1, interpolation="nearest")
         axes.set(title=f"{GATES[name]}, mean {values.mean():.2f}", xlabel="unit")
-    figure.colorbar(drawn, ax=rest, label="0 shut, 1 open", shrink=0.8)
+    figure.colorbar(drawn, ax=rest, label="value of the gate", shrink=0.8)
     figure.savefig(path, dpi=110)

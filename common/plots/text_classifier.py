@@ -23,7 +23,8 @@ def readings(path, columns, classes, title):
     grid = figure.subplots(rows, len(columns), squeeze=False)
     for (heading, sentences), column in zip(columns.items(), grid.T, strict=True):
         for axes, (label, words, probabilities) in zip(column, sentences, strict=False):
-            words, probabilities = ["", *words[:MOST_WORDS]], probabilities[: MOST_WORDS + 1]
+            shown = words if len(words) <= MOST_WORDS else [*words[: MOST_WORDS - 1], "..."]
+            words, probabilities = ["", *shown], probabilities[: len(shown) + 1]
             places = np.arange(len(words))
             axes.fill_between(places, 0.5, probabilities, step="mid", alpha=0.25)
             axes.step(places, probabilities, where="mid")
@@ -31,7 +32,7 @@ def readings(path, columns, classes, title):
             axes.set_xticks(places, words, rotation=60, ha="right", rotation_mode="anchor", fontsize=8, family=FONTS)
             axes.set(ylim=(0, 1), yticks=(0, 0.5, 1), xlim=(-0.5, len(words) - 0.5))
             axes.set_ylabel(f"probability of\n{classes[1]}", fontsize=8, family=FONTS)
-            axes.set_title(f"{heading}: is {label}", fontsize=9, family=FONTS)
+            axes.set_title(f"{heading}; label: {label}", fontsize=9, family=FONTS)
         for axes in column[len(sentences) :]:
             axes.set_axis_off()
     figure.savefig(path, dpi=100)
