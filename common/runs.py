@@ -119,7 +119,7 @@ class Run:
         return round(time.perf_counter() - self._begun, 2)
 
     def trained(self, **counts):
-        """Note the steps (and epochs) of a training, and its seconds; of several those of the first or interrupted one."""
+        """Note steps, epochs and seconds of a training; of several the first counts, or the one interrupted."""
         if "steps" not in self.facts or self.interrupted:
             self.facts |= {**counts, "seconds_training": self.seconds()}
         self.facts["status"] = "interrupted" if self.interrupted else "trained"
