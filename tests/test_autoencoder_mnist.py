@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from scipy import linalg
 from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsClassifier
 from tensorflow import keras
 
 CARD = " ".join(autoencoder_mnist.__doc__.split())
@@ -93,6 +94,13 @@ def test_the_components_come_back_from_any_basis_of_their_span(images, rng):
     assert cosines.min() > 0.999
     mixed = np.abs(np.sum(span.T[:10] * pca.components_[:10], axis=1)) / np.linalg.norm(span, axis=0)[:10]
     assert mixed.max() < 0.95, "the columns themselves are not the components"
+
+
+def test_the_nearest_codes_are_those_of_scikit_learn(rng):
+    known, asked = rng.normal(size=(300, 5)).astype("float32"), rng.normal(size=(70, 5)).astype("float32")
+    y_known, y_asked = rng.integers(4, size=300), rng.integers(4, size=70)
+    expected = KNeighborsClassifier(1).fit(known, y_known).score(asked, y_asked)
+    assert autoencoder_mnist.nearest_same(known, y_known, asked, y_asked) == expected
 
 
 def test_noise_is_new_for_each_image_in_training_and_absent_in_a_test():

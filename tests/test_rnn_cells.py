@@ -115,7 +115,7 @@ def test_a_run_prints_and_draws_the_listings(capsys):
     printed = capsys.readouterr()
     assert printed.err == ""
     assert "Total params: 271,365" in printed.out
-    for number in ("-0.09700204", "[0.          0.          0.          0.          0.        ]", "-1.0492262"):
+    for number in ("-0.0970020", "[0.          0.          0.          0.          0.        ]", "-1.04922"):
         assert number.strip("[]") in printed.out
     assert {path.name for path in result["folder"].glob("*.png")} == {
         "listing_5.1.png", "bidirectional.png", "listing_5.3.png", "listing_5.4.png", "candidates.png",

@@ -20,7 +20,7 @@ from common import results, script
 results.RUNS_DIR = Path(sys.argv[1])
 def main():
     folder = results.new_folder("script")
-    for line in range(2000):
+    for line in range(20_000):  # more than a pipe holds
         print("line", line, flush=True)
     results.write_result(folder, {"status": "finished"})
     return {"status": "finished"}
