@@ -188,6 +188,7 @@ def test_a_bad_flag_is_refused_before_anything_is_written(argv, message, films):
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_the_card_tells_the_truth_about_the_film_reviews(cell):
     result = text_classifier.main(["--data", "reviews", "--cell", cell])
-    expected, bag = (float(re.search(rf"{name} ([\d.]+), [\d.]+, [\d.]+ %", CARD)[1]) for name in (cell.upper(), "order:"))
+    expected, bag = (float(re.search(rf"{name} ([\d.]+), [\d.]+, [\d.]+ %", CARD)[1])
+                     for name in (cell.upper(), "order:"))  # fmt: skip
     assert 100 * result["test_accuracy"] == pytest.approx(expected, abs=1.5)
     assert 100 * result["bag_of_words_accuracy"] == pytest.approx(bag, abs=0.1)
