@@ -120,7 +120,7 @@ def cosine(a, b):
 
 
 def linear_cell(factor, x, y, wait, num_classes):
-    """Return |dL/dh(0)| / |dL/dh(end)|, and the gradient at the weights, of a SimpleRNN without tanh (document 004).
+    """Return |dL/dh(0)| / |dL/dh(end)|, and the gradient of the weights, of a SimpleRNN without tanh (document 004).
 
     Keras draws U orthogonal: it turns a vector and keeps its norm. `factor` times U also scales it, at every step.
     """
@@ -140,10 +140,33 @@ def clipped(gradient):
 
 
 def measure(model, x, y, steps):
-    """Return the norms of the gradients over time, and the cosine of each truncated gradient to the whole one."""
+    """Return the norms of the gradients over time, and the cosine similarities of truncated gradients with the full one."""
     by_step, whole = through_time(model, x, y)
     cut = {reach: flat(through_time(model, x, y, reach)[1]) for reach in REACHES if reach <= steps}
     return norms_over_time(by_step), {reach: cosine(part, flat(whole)) for reach, part in cut.items()}
+
+
+def linear_cells(x, y, wait, num_classes):
+    """Print how a gradient shrinks and grows with 0.9 and 1.1, and what clipping makes of it; return the ratios."""
+    ratios, steps = {}, 28 + wait
+    for factor in (0.9, 1.1):
+        ratios[factor], gradient = linear_cell(factor, x, y, wait, num_classes)
+        print(f"linear cell: |dL/dh(0)| / |dL/dh({steps})| = {ratios[factor]:.5g}, and {factor}^{steps} = "
+              f"{factor**steps:.5g}")  # fmt: skip
+    print(f"its gradient with respect to the weights has a norm of {np.linalg.norm(gradient):.3g}")
+    for way, short in zip(("norm", "value"), clipped(gradient), strict=True):
+        print(f"clipped by {way}: {np.linalg.norm(short):.3g}, cosine similarity with what it was "
+              f"{cosine(short, gradient):.3f}")  # fmt: skip
+    return ratios
+
+
+def tell(norms, cut):
+    """Print what was measured of a cell: gradients over time, before and after training, and truncated ones."""
+    for when, state in itertools.product(norms, norms["before"]):
+        sizes = norms[when][state]
+        print(f"  {when:6} training: |dL/d{state}(0)| / |dL/d{state}({len(sizes) - 1})| = {sizes[0] / sizes[-1]:.1e}")
+    along = ", ".join(f"{reach} steps {value:.2f}" for reach, value in cut.items())
+    print(f"  truncated BPTT, cosine similarity with the full gradient: {along}")
 
 
 def main(argv=None):
@@ -159,14 +182,7 @@ def main(argv=None):
     run = runs.Run("rnn_memory", args, strategy, digits)
 
     # 2. A cell whose gradient is known: no tanh, and a matrix that turns and scales
-    linear = {}
-    for factor in (0.9, 1.1):
-        linear[factor], gradient = linear_cell(factor, x, y, args.wait, digits.num_classes)
-        print(f"linear cell: |dL/dh(0)| / |dL/dh({steps})| = {linear[factor]:.5g}, and {factor}^{steps} = "
-              f"{factor**steps:.5g}")  # fmt: skip
-    print(f"its gradient at the weights has a norm of {np.linalg.norm(gradient):.3g}")
-    for way, short in zip(("norm", "value"), clipped(gradient), strict=True):
-        print(f"clipped by {way}: {np.linalg.norm(short):.3g}, cosine to what it was {cosine(short, gradient):.3f}")
+    linear = linear_cells(x, y, args.wait, digits.num_classes)
 
     # 3. Cell by cell: gradients, training, gradients. Ctrl-C stops it; the script goes on with what was learned.
     updates = args.epochs * -(-len(x_train) // args.batch_size)
@@ -200,11 +216,7 @@ def main(argv=None):
         scores = model.evaluate(x_test, digits.y_test, batch_size=500, verbose=0, return_dict=True)
         test[cell] = scores.get("accuracy", np.nan)
         print(f"{cell}: test accuracy {test[cell]:.2%}")
-        for when, state in itertools.product(norms[cell], before):
-            sizes = norms[cell][when][state]
-            print(f"  {when:6} training: |dL/d{state}(0)| / |dL/d{state}({steps})| = {sizes[0] / sizes[-1]:.1e}")
-        along = ", ".join(f"{reach} steps {value:.2f}" for reach, value in cut[cell].items())
-        print(f"  truncated BPTT, cosine to the whole gradient: {along}")
+        tell(norms[cell], cut[cell])
         if cell != "simple_rnn":
             before, recurrent, _ = apart(model)
             row = keras.Sequential(before)(x[:1]).numpy()  # (1, steps, 28)

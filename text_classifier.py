@@ -96,11 +96,10 @@ def main(argv=None):
         vectors = words.learn(train + text.unlabelled(data), rows, DIMENSION, args.seed)
     else:
         vectors = words.read(args.vectors, rows)
-        known = np.count_nonzero(vectors[words.FIRST :].any(axis=1))
-        print(f"{args.vectors}: vectors of {known:,} of the {len(rows):,} words")
 
     # 2. Model
     run = runs.Run(SCRIPT, args, strategy, data)
+    print(f"{np.count_nonzero(vectors.any(axis=1)[words.FIRST :]):,} of the {len(rows):,} words have a vector")
     with strategy.scope():
         model = build_model(args.cell, SCALE * vectors, args.vectors in ("trained", "random"), length)
         steps = args.epochs * math.ceil(len(x_train) / args.batch_size)

@@ -33,7 +33,7 @@ def gradients(path, norms, cut, test, title):
         right.plot(list(parts), list(parts.values()), marker=".", color=COLORS[cell],
                    label=f"{cell}, test accuracy {100 * test[cell]:.1f} %")  # fmt: skip
     right.set(title="truncated BPTT, after training", xlabel="steps back", ylim=(-0.05, 1.05),
-              ylabel="cosine to the whole gradient")  # fmt: skip
+              ylabel="cosine similarity with the full gradient")  # fmt: skip
     right.grid(alpha=0.3)
     right.legend(fontsize="small", loc="lower right")
     figure.savefig(path, dpi=110)
