@@ -140,7 +140,7 @@ def clipped(gradient):
 
 
 def measure(model, x, y, steps):
-    """Return the norms of the gradients over time, and the cosine similarities of truncated gradients with the full one."""
+    """Return the norms of the gradients over time, and the cosine similarities of truncated with full gradients."""
     by_step, whole = through_time(model, x, y)
     cut = {reach: flat(through_time(model, x, y, reach)[1]) for reach in REACHES if reach <= steps}
     return norms_over_time(by_step), {reach: cosine(part, flat(whole)) for reach, part in cut.items()}
