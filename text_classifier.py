@@ -6,8 +6,8 @@ Model     Embedding of 9,680 rows of 100 numbers with a mask, LSTM 64, Dense 1 s
           document 000 trains the last 42,305 only: --vectors frozen.
 Run       python text_classifier.py
           python text_classifier.py --ask "not a good film , but a great one"
-Expect    Test accuracy, seeds 0, 1, 2: LSTM 76.9, 75.1, 79.3 %, GRU 77.0, 76.6, 79.7 %, after one to three minutes of
-          training on 2 busy cores of an Intel Xeon (37 s of processor time a run), TensorFlow 2.21.0, Keras 3.15.1.
+Expect    Test accuracy, seeds 0, 1, 2: LSTM 76.9, 75.1, 79.3 %, GRU 77.0, 76.6, 79.7 %, after 10 s of training
+          (LSTM; the whole run takes 26) on 2 cores of an Intel Xeon, TensorFlow 2.21.0, Keras 3.15.1.
 Baseline  About 50 %: always answer the more frequent label. The bag of words, logistic regression on which words occur
           in whatever order: 77.7, 76.6, 79.2 % of the same test sentences. It is a tie: see benchmarks/results.md.
 Try next  --labels 500 --vectors frozen    With few labels, who wins: the network or the bag? And with --vectors random?
