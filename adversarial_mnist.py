@@ -147,8 +147,9 @@ def main(argv=None):
     print(f"the network to be defended, by training against {DEFENCES[args.defence]}:", flush=True)
     if not run.interrupted:
         defended.fit(x_train, y_train, callbacks=run.callbacks, **options)
+        seconds += run.seconds()
     run.write("defended.keras", model.save)
-    run.facts["seconds_training"] = round(seconds + run.seconds(), 2)
+    run.facts["seconds_training"] = round(seconds, 2)
 
     # 4. Attack both, beside noise of the same size
     x, y = tf.constant(x_test[::EVERY]), tf.constant(y_test[::EVERY])  # (2000, 784), (2000, 10)

@@ -111,10 +111,10 @@ def psnr(error):
     return -10 * math.log10(error) if error else math.inf
 
 
-def rivals(pca, x_train, x_test, given):
+def rivals(pca, pca_codes, x_train, x_test, given):
     """Return what needs no network, as images (10000, 28, 28, 1) by name; if `given` is noisy, two filters as well."""
     images = {
-        "PCA": pca.inverse_transform(pca.transform(given.reshape(-1, 784))).reshape(x_test.shape),
+        "PCA": pca.inverse_transform(pca_codes).reshape(x_test.shape),
         "mean image": np.broadcast_to(x_train.mean(axis=0), x_test.shape),
     }
     if given is not x_test:
@@ -201,9 +201,11 @@ def main(argv=None):
 
     # 4. Evaluate, beside the best that any linear method can do with as many numbers: PCA
     codes = encoder.predict(given, batch_size=1000, verbose=0)  # (10000, 32)
-    flat, flat_given = x_train.reshape(-1, 784), given.reshape(-1, 784)
+    flat = x_train.reshape(-1, 784)
     pca = PCA(min(args.code, len(flat) - 1, 784)).fit(flat)
-    images = {args.kind: decoder.predict(codes, batch_size=1000, verbose=0), **rivals(pca, x_train, x_test, given)}
+    pca_codes = pca.transform(given.reshape(-1, 784))  # (10000, 32)
+    rebuilt = decoder.predict(codes, batch_size=1000, verbose=0)  # (10000, 28, 28, 1)
+    images = {args.kind: rebuilt, **rivals(pca, pca_codes, x_train, x_test, given)}
     judge = Judge(digits)  # a classifier of real digits
     errors = {name: mse(shown, x_test) for name, shown in images.items()}
     same = {name: judge.agreement(shown, digits.y_test) for name, shown in images.items()}
@@ -212,13 +214,14 @@ def main(argv=None):
         print(f"{name:16}{errors[name]:11.5f}{psnr(errors[name]):9.2f}{same[name]:14.1%}")
     known = encoder.predict(x_train, batch_size=1000, verbose=0)  # (60000, 32)
     nearest = nearest_same(known, digits.y_train, codes, digits.y_test)
-    nearest_pca = nearest_same(pca.transform(flat), digits.y_train, pca.transform(flat_given), digits.y_test)
+    nearest_pca = nearest_same(pca.transform(flat), digits.y_train, pca_codes, digits.y_test)
     print(f"the nearest code is of the same digit: {args.kind} {nearest:.1%}, PCA {nearest_pca:.1%}")
-    numbers, components = {}, {"PCA": pca.components_, args.kind: strokes(decoder)}
+    added = strokes(decoder)  # (32, 784)
+    numbers, components = {}, {"PCA": pca.components_, args.kind: added}
     if args.kind == "denoising":
         numbers = {"psnr_gain": psnr(errors[args.kind]) - psnr(errors["noisy"])}
     if args.kind == "linear" and np.isfinite(codes).all():
-        numbers, components["PCA within it"] = compare_spans(strokes(decoder).T, pca, flat)
+        numbers, components["PCA within it"] = compare_spans(added.T, pca, flat)
 
     # 5. Show
     title = f"{digits.name}, {args.kind}, {args.code} numbers"

@@ -204,7 +204,7 @@ def importance_weighted(vae, images):
 
 
 def evaluate(vae, x_train, x_test):
-    """Return what test images cost, in nats, and the mean KL divergence of each number of a code (latent_dim,)."""
+    """Return what test images cost, in nats, the mean KL divergence of each number of a code, pixels and mean codes."""
     white = (x_train.sum(axis=0) + 1) / (len(x_train) + 2)  # (28, 28, 1)  how often each pixel is; never 0 or 1
     test = vae.evaluate(x_test, batch_size=500, verbose=0, return_dict=True)
     tenth = x_test[::10]  # (1000, 28, 28, 1)  with a hundred codes per image
@@ -212,7 +212,7 @@ def evaluate(vae, x_train, x_test):
     closer = np.mean(np.concatenate([importance_weighted(vae, batch) for batch in batches]))
     same = vae.evaluate(tenth, batch_size=500, verbose=0, return_dict=True)  # the ELBO of the same images
     negative_elbo, gain = test["reconstruction"] + test["kl"], closer + same["reconstruction"] + same["kl"]
-    _, _, mean, log_variance = vae.predict(x_test, batch_size=500, verbose=0)  # (10000, 20) each
+    pixels, _, mean, log_variance = vae.predict(x_test, batch_size=500, verbose=0)  # (10000, 20) each
     each = kl_divergence(mean.reshape(-1, 1), log_variance.reshape(-1, 1)).numpy()  # (200000,)
     kl_per_unit = each.reshape(mean.shape).mean(axis=0)  # (20,)
     return {
@@ -222,7 +222,7 @@ def evaluate(vae, x_train, x_test):
         "kl": test["kl"],
         "active_units": int(np.sum(kl_per_unit > 0.01)),
         "importance_weighted": negative_elbo - gain,
-    }, kl_per_unit
+    }, kl_per_unit, pixels, mean
 
 
 def plane(decoder, count=20):
@@ -270,11 +270,10 @@ def main(argv=None):
     run.write("decoder.keras", decoder.save)  # for paint_digits.py
 
     # 4. Evaluate: the bound on the test images, and what the judge says of images painted from noise
-    nats, kl_per_unit = evaluate(vae, x_train, x_test)
+    nats, kl_per_unit, pixels, mean = evaluate(vae, x_train, x_test)
     judge = Judge(digits)  # a classifier of real digits
     noise = np.random.default_rng(args.seed).standard_normal((len(x_test), args.latent_dim))  # (10000, 20)
     painted = decoder.predict(noise, batch_size=500, verbose=0)  # (10000, 28, 28, 1)
-    pixels, _, mean, _ = vae.predict(x_test, batch_size=500, verbose=0)
     rebuilt = decoder.predict(mean, batch_size=500, verbose=0)  # (10000, 28, 28, 1)
     scores = judge.scores(painted)
     judge.compare(painted=scores)
