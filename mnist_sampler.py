@@ -20,7 +20,7 @@ import numpy as np
 
 def main(argv=None):
     """Print the label counts and draw two pictures; return the content of result.json, with the run's folder."""
-    args = cli.parser(__doc__).parse_args(argv)
+    args = parse(argv)
     digits = mnist.load_mnist(args.data)
     folder = results.new_folder("mnist_sampler", args.out)
     print(f"{digits.name}: {digits.about}")
@@ -41,6 +41,11 @@ def main(argv=None):
     if args.show:
         show(folder)
     return {**result, "folder": folder}
+
+
+def parse(argv):
+    """Return the command line as a namespace."""
+    return cli.parser(__doc__).parse_args(argv)
 
 
 if __name__ == "__main__":
