@@ -11,7 +11,7 @@ Expect    In about ten seconds: NumPy and Keras differ by less than 1e-6. Keras 
 Baseline  With random weights, which the document had, the tables are off by up to 2.00 and 0.98 (seed 0).
 Try next  zero_output_for_mask=False    What does Keras put out after a sequence's end, unless it is told?
           --seed 1                      Other weights for Listing 5.4, and the same table: why?
-          layers.GRU(5, reset_after=False)    The gate r now comes before U: what must gru_step become?
+          reset_after=False for layers.GRU    The gate r now comes before U: what must gru_step become?
 Source    "Deep learning: RNNs and LSTMs" (document 001), Listings 5.1, 5.3, 5.4; equations also in 000 and 002.
 """
 

@@ -14,7 +14,7 @@ Expect    Test accuracy, seed 0: SimpleRNN 90.3 %, LSTM 96.5 %, GRU 95.9 %, in a
 Baseline  11.35 %: always answer 1, the most frequent digit.
 Try next  --wait 10, 20, 40 --cell lstm    How long does a default LSTM remember?
           --wait 72 --cell gru --chrono    In gates_gru.png: what does each gate do over the blank rows?
-          recurrent(UNITS, recurrent_initializer="glorot_uniform")    With --cell simple_rnn: why not Keras's default?
+          recurrent(UNITS, recurrent_initializer="glorot_uniform")    With --wait 72 --cell simple_rnn: what is lost?
 Source    "Deep learning: RNNs and LSTMs" (001), "RNN and LSTM" (004): vanishing, exploding, clipped and truncated
           gradients; Tallec and Ollivier (2018): biases. It continues rnn_cells.py, whose steps show the gates.
 """

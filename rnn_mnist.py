@@ -11,7 +11,7 @@ Expect    Test accuracy 97.62 % +- 0.25 (mean and standard deviation of seeds 0,
           a point. The book prints 98.0 %. It decides in the last five rows (beliefs.png): training never asks earlier.
 Baseline  11.35 %: always answer 1, the most frequent digit.
 Try next  --bidirectional          Two readers, one from each end: what is the second one worth?
-          --cell gru --units 32    How much memory does a digit need?
+          --cell gru --units 32 --optimizer adam    How much memory does a digit need?
           --optimizer adam         What is Adam worth, and what do LSTM and GRU do without it?
 Source    "TensorFlow fundamentals" (document 003), Listing 3.19, Table 3.3; Atienza (000), sections 5 and 6; LISTINGS.
 """
