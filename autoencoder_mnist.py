@@ -13,7 +13,7 @@ Expect    Mean squared error per pixel, means of seeds 0 to 2 on MNIST (TensorFl
 Baseline  PCA (principal component analysis) with 32 numbers: 0.0168; of noisy images 0.0327. The mean image: 0.0675.
 Try next  --kind linear --code 8    Which of PCA's components come back? See components.png.
           --kind deep --code 2      Two numbers are a place on a map, code.png. Which digits share one?
-          a contractive code        A penalty on its slopes: the lines are in tests/test_autoencoder_mnist.py.
+          a contractive code        A penalty on its slopes (tests/test_autoencoder_mnist.py): what does it cost?
           python paint_digits.py .../decoder.keras    Random codes: why are they no digits? Compare code.png.
 Source    "Deep learning: RNNs and LSTMs" (document 001): basic, deep, denoising, linear, LSTM, contractive.
 """

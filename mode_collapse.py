@@ -12,7 +12,7 @@ Expect    Seeds 0 to 4 on an Intel Xeon, TensorFlow 2.21.0, Keras 3.15.1, in a f
           minibatch discrimination  8 5 8 8 7 modes, 94 85 95 93 91 %
           R1                        8 8 8 8 8 modes, 88 86 91 90 86 %
 Baseline  An untrained generator: no mode.
-Try next  LEARNING_RATE = 1e-3    Does the plain GAN still collapse? Collapse is a matter of rates.
+Try next  LEARNING_RATE = 1e-3    Does the plain GAN still collapse at a quarter of the rate?
           KERNELS = 1             How little must the discriminator know of the other points?
           --steps 1000, 2000, 8000    Does a generator stay at its modes? Does time cure it?
 Source    "Deep learning: RNNs and LSTMs" (document 001): minibatch discrimination (Salimans et al. 2016). It continues

@@ -11,7 +11,7 @@ Expect    Test accuracy, seeds 0, 1, 2: LSTM 76.9, 75.1, 79.3 %, GRU 77.0, 76.6,
 Baseline  About 50 %: always answer the more frequent label. The bag of words, logistic regression on which words occur
           in whatever order: 77.7, 76.6, 79.2 % of the same test sentences. It is a tie: see benchmarks/results.md.
 Try next  --labels 500 --vectors frozen    With few labels, who wins: the network or the bag? And with --vectors random?
-          --vectors glove.6B.100d.txt    What are vectors learned from billions of words worth?
+          x_train, x_test shuffled    Each sentence with its words in a random order: how much does the network lose?
           --ask "good" and --ask "not good"    Which words flip the answer? See readings.png.
 Source    Atienza's "Advanced Deep Learning with Keras" (document 000): my_rnn, my_lstm and my_gru.
 """
