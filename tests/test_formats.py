@@ -9,6 +9,7 @@ from common import formats
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 IDX_NAMES = dict(zip(formats.KEYS, (f"{stem}.gz" for stem in formats.IDX_FILES), strict=True))
 
@@ -208,3 +209,8 @@ def test_the_bundled_digits_have_the_geometry_of_mnist():
         assert not border.any()
     assert x_train.max() == 255
     assert 0.1 < x_train.mean() / 255 < 0.2  # MNIST: 0.13
+    bundled = load_digits()
+    assert np.array_equal(np.concatenate([digits["y_train"], digits["y_test"]]), bundled.target)
+    squares = np.concatenate([x_train, digits["x_test"]])[:, 4:24, 4:24]
+    greys = squares.reshape(-1, 400).mean(axis=1) / 255 * 16
+    assert np.allclose(greys, bundled.images.reshape(-1, 64).mean(axis=1), atol=0.15)  # enlarged, and rounded
