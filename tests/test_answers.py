@@ -48,7 +48,9 @@ def test_the_commands_parse(script, text):
 @pytest.mark.parametrize(("script", "text"), blocks("diff"))
 def test_the_edits_fit_the_script(script, text):
     source = (PROJECT / f"{script}.py").read_text(encoding="utf-8")
-    for old, new in re.findall(r"((?:^-.*\n)+)((?:^\+.*\n)*)", text, re.MULTILINE):
+    edits = re.findall(r"((?:^-.*\n)+)((?:^\+.*\n)*)", text, re.MULTILINE)
+    assert "".join(old + new for old, new in edits) == text  # no other line, which would not be tried
+    for old, new in edits:
         old, new = (re.sub(r"(?m)^[-+]", "", part) for part in (old, new))
         assert source.count(old) == 1, old
         source = source.replace(old, new)

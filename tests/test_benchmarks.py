@@ -1,4 +1,4 @@
-"""The benchmarks still fit the lessons that they time: a short run of each comes to its end."""
+"""The benchmarks still fit the lessons: a short run of each that has one (not kills.py, text.py) comes to its end."""
 
 import subprocess
 import sys
