@@ -5,7 +5,7 @@ printed training accuracy, the training goes on until it is reached, to see how 
 Each row goes into tables.csv when it is done, and rows that stand there are not trained again: stop and start at will.
 
 Run       python benchmarks/tables.py                hours; then the tables in Markdown, and pictures/tables.png
-          python benchmarks/tables.py --table 3.1    its rows alone
+          python benchmarks/tables.py --table 3.1    its rows alone, and no picture
           python benchmarks/tables.py --print        what tables.csv has so far
 """
 
@@ -171,14 +171,20 @@ def report(tables):
                   f"{printed[0]} / {printed[1]} | {mean} | {long} |")  # fmt: skip
             if len(short):
                 axes.plot(printed[1], short[:, 1].mean(), "o", color=COLOURS[optimizer])
+            for line in lines:
+                if line["epochs"] > EPOCHS:
+                    axes.plot(printed[1], line["test"], "o", color=COLOURS[optimizer], fillstyle="none")
         limits = axes.get_xlim()
         axes.plot(limits, limits, color="black", linewidth=0.8)
-        axes.set(title=f"Table {table}", xlabel="printed test accuracy in %", ylabel="measured after 20 epochs, in %")
+        axes.set(title=f"Table {table}", xlabel="printed test accuracy in %", ylabel="measured test accuracy in %")
         axes.grid(alpha=0.3)
     for name, colour in COLOURS.items():
-        figure.axes[0].plot([], [], "o", color=colour, label=name)
-    figure.axes[0].legend()
-    figure.savefig(HERE.parent / "pictures" / "tables.png", dpi=100)
+        axes.plot([], [], "o", color=colour, label=f"{name}, {EPOCHS} epochs")
+    axes.plot([], [], "o", color="black", fillstyle="none", label="until the printed training accuracy")
+    axes.plot([], [], color="black", linewidth=0.8, label="measured as printed")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    if len(tables) == len(ROWS):
+        figure.savefig(HERE.parent / "pictures" / "tables.png", dpi=100)
 
 
 def main():
