@@ -74,8 +74,9 @@ try:
             del sys.modules["sklearn"]
 except KeyboardInterrupt:
     sys.exit(130)
-gc.freeze()
-gc.enable()
+finally:
+    gc.freeze()
+    gc.enable()
 tf.keras.config.set_floatx("float32")  # whatever ~/.keras/keras.json says
 tf.keras.config.set_epsilon(1e-7)
 tf.keras.config.set_image_data_format("channels_last")

@@ -26,6 +26,10 @@ def blocks(kind):
             for text in re.findall(rf"^```{kind}\n(.+?)^```", chapter, re.DOTALL | re.MULTILINE)]  # fmt: skip
 
 
+def test_every_card_has_its_chapter():
+    assert set(CHAPTERS) == set(CARDS)
+
+
 @pytest.mark.parametrize("script", CARDS)
 def test_every_question_of_the_card_is_answered_in_its_order(script):
     form = r"^### `?(.+?)`?\n\n\*(.+?)\*\n\n(.+?)(?=^### |\Z)"  # change, question, answer
