@@ -1,4 +1,4 @@
-"""Where the seconds of a whole command go, from the shell to the closing line, for every lesson.
+"""Where the seconds of a whole command go, from the shell to the closing line.
 
 Each command runs in a process of its own, in turns with the others. A phase does not count the phases within it: while
 `fit` runs, TensorFlow's tracing of its graphs is counted as tracing. "other" is mostly the making of layers and of
