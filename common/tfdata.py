@@ -1,4 +1,4 @@
-"""How images reach a model: endless batches, and two cures for Keras 3.15 that need no line in a lesson.
+"""How images reach a model: endless batches, and three cures for Keras 3.15 that need no line in a lesson.
 
 1. A tuning thread. tf.data tunes a dataset while it is read. Its thread sleeps for 10, 20, 40 ... ms, and a dataset
    that has ended often waits for it to wake: with TensorFlow 2.21 on 2 cores, three of four epochs of 3.3 s of work
@@ -6,6 +6,8 @@
 2. A shuffle that does not reshuffle. After keras.utils.set_random_seed, `fit` on arrays gives the images in one and the
    same order in every epoch: Keras shuffles inside Dataset.map, whose random state starts anew with each iterator
    (tensorflow#35682). Here the order is drawn anew from (seed, epoch), so the same seed still gives the same run.
+3. Two copies of all images: TensorFlow copies an array twice when it makes a tensor of it. Float32 numbers from an
+   address divisible by 64, as `mnist` makes them, are read in place.
 """
 
 import random
@@ -16,6 +18,14 @@ from keras.src.trainers import data_adapters
 
 first_epoch = 0  # of the training at hand: more where a run goes on
 KERAS_REPAIRED = "3.15"  # the release whose adapter `_Reshuffling` was written for; another one keeps its own
+
+
+def _in_place(array):
+    """Return a tensor over the memory of the array, where TensorFlow can read it there, or else the array."""
+    whole = isinstance(array, np.ndarray) and array.dtype == np.float32 and array.flags.carray
+    if whole and array.ctypes.data % 64 == 0:
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return array
 
 
 class _Options(tf.data.Options):
@@ -37,6 +47,7 @@ class _Reshuffling(data_adapters.ArrayDataAdapter):
         self._order[1] += 1
 
     def get_tf_dataset(self):
+        self._inputs = tf.nest.map_structure(_in_place, self._inputs)
         if self._shuffle is not True:
             return super().get_tf_dataset()
         order = self._order  # not self with all its arrays, for TensorFlow never lets go of a numpy_function

@@ -1,7 +1,7 @@
 import gc
 import weakref
 
-from common import tfdata
+from common import mnist, tfdata
 
 import numpy as np
 import pytest
@@ -68,6 +68,22 @@ def test_a_fit_lets_go_of_its_arrays():
     del x
     gc.collect()
     assert alive() is None
+
+
+def test_images_are_read_in_place():
+    x = mnist.as_vectors(np.arange(20 * 784, dtype=np.uint8).reshape(20, 28, 28))
+    dataset = data_adapters.ArrayDataAdapter(x, x, batch_size=20).get_tf_dataset()
+    x[:] = 7
+    for part in next(iter(dataset)):
+        assert (part.numpy() == 7).all()
+
+
+@pytest.mark.parametrize("start", [0, 1, 4, 15])
+def test_arrays_from_any_address_give_their_own_numbers(start):
+    x = np.arange(20 * 8 + start, dtype="float32")[start:].reshape(20, 8)
+    for array in (x, x[::-1], np.asfortranarray(x), np.broadcast_to(x[0], (20, 8))):
+        batch = next(iter(data_adapters.ArrayDataAdapter(array, batch_size=20).get_tf_dataset()))
+        np.testing.assert_array_equal(batch, array)
 
 
 def test_keras_has_not_mended_its_shuffle(monkeypatch):
