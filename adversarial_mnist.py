@@ -29,8 +29,10 @@ from tensorflow import keras
 
 EPS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)  # most that a pixel may change; black is 0, white is 1
 SHOWN = 0.25  # the eps of the defence and of the examples
-EPOCHS = {"mlp": 5, "cnn": 2}  # passes over the training images, as in fast_mnist.py
-BATCH_SIZE = {"mlp": 256, "cnn": 32}  # images per weight update
+SETTINGS = {  # those of fast_mnist.py, but for longer and in smaller steps
+    "mlp": NETWORKS["mlp"]._replace(epochs=5, peak=0.005, dropout=0.15),
+    "cnn": NETWORKS["cnn"]._replace(batch_size=32, peak=0.004),
+}
 DEFENCES = {"fgsm": "FGSM", "random": "FGSM from a random start"}
 DEFENCE = {"mlp": "fgsm", "cnn": "random"}  # what the second network is trained against
 STEPS = 20  # of the strong attack, PGD
@@ -116,7 +118,7 @@ def main(argv=None):
     args = parse(argv)
     strategy = device.strategy(args, single="an attack is written for one processor")
     keras.utils.set_random_seed(args.seed)
-    settings = NETWORKS[args.architecture]  # of fast_mnist.py
+    settings = SETTINGS[args.architecture]
 
     # 1. Data
     digits = mnist.load_mnist(args.data, args.limit)
@@ -204,7 +206,7 @@ def load(path, like):
 
 def parse(argv):
     """Return the command line as a namespace; its defaults are the constants above, those of --architecture."""
-    parser = cli.parser(__doc__, epochs=EPOCHS["mlp"], batch_size=BATCH_SIZE["mlp"])
+    parser = cli.parser(__doc__, epochs=SETTINGS["mlp"].epochs, batch_size=SETTINGS["mlp"].batch_size)
     parser.add_argument("--architecture", choices=DEFENCE, default="mlp",
                         help="the network of mlp_mnist.py or of cnn_mnist.py (default %(default)s)")
     parser.add_argument("--defence", choices=DEFENCES, default=DEFENCE["mlp"],
@@ -212,8 +214,12 @@ def parse(argv):
                              f"{DEFENCE['mlp']}, of the CNN {DEFENCE['cnn']})")
     parser.add_argument("--model", type=cli.path, metavar="MODEL",
                         help="attack this model.keras of the same architecture (default: one that is trained first)")
-    own = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "defence": DEFENCE}
-    return cli.parse(parser, argv, lambda args: {flag: values[args.architecture] for flag, values in own.items()})
+
+    def own(args):
+        settings, defence = SETTINGS[args.architecture], DEFENCE[args.architecture]
+        return {"epochs": settings.epochs, "batch_size": settings.batch_size, "defence": defence}
+
+    return cli.parse(parser, argv, own)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ try:
         import tensorflow as tf
 
         FOUND = sorted({device.device_type.lower() for device in tf.config.list_physical_devices()})
-        from common import tfdata  # noqa: F401  two cures for how Keras feeds a model, here for all lessons
+        from common import tfdata  # noqa: F401  cures for how Keras feeds a model, here for all lessons
 
         if sys.modules["sklearn"] is None:
             del sys.modules["sklearn"]

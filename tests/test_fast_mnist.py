@@ -41,8 +41,8 @@ def test_the_cnn_trains_with_its_settings_and_is_saved_as_the_lessons_network(tr
     result, fitted = trained("cnn", "--limit", "97", "--batch-size", "10", "--precision", "bfloat16")
     optimizer = fitted.optimizer
     rates = [float(optimizer._learning_rate(step)) for step in (0, 2, 20)]
-    assert rates == pytest.approx([0.00016, 0.004, 0], abs=1e-8)
-    assert (type(optimizer).__name__, optimizer.beta_2, optimizer.clipnorm) == ("Adam", 0.99, None)
+    assert rates == pytest.approx([0.0002, 0.005, 0], abs=1e-8)
+    assert (type(optimizer).__name__, optimizer.beta_2) == ("Adam", 0.99)
     assert (result["epochs"], result["steps"], result["network"]) == (2, 20, "cnn")
     assert result["precision"] == "mixed_bfloat16"
     assert [layer.compute_dtype for layer in fitted.layers] == ["bfloat16"] * 7 + ["float32"]
@@ -64,30 +64,38 @@ def test_the_saved_network_goes_on_learning(trained):
     assert saved.evaluate(x, y, verbose=0, return_dict=True)["loss"] < 0.8 * before["loss"]
 
 
-@pytest.mark.parametrize(("network", "target"), [("mlp", 1), ("cnn", 0.91), ("rnn", 0.91)])
-def test_the_loss_aims_for_the_confidence_that_label_smoothing_leaves(network, target, trained):
-    _, fitted = trained(network, "--limit", "20", "--epochs", "1", "--precision", "float32")
+def test_the_loss_aims_for_the_confidence_that_label_smoothing_leaves(trained):
+    _, fitted = trained("mlp", "--limit", "20", "--epochs", "1")
     truth, answer = np.eye(10)[:1], np.full((1, 10), 0.1 / 9)
     answer[0, 0] = 0.9
-    expected = -target * np.log(0.9) - (1 - target) * np.log(0.1 / 9)
+    expected = -0.91 * np.log(0.9) - 0.09 * np.log(0.1 / 9)
     assert float(fitted.loss(truth, answer)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_gradient_of_each_weight_array_is_clipped_in_the_rnn(trained):
-    _, fitted = trained("rnn", "--limit", "20", "--epochs", "1")
-    largest = fitted.optimizer.clipnorm
-    assert largest == 0.3
-    optimizer = keras.optimizers.SGD(1.0, clipnorm=largest)
-    long, short = keras.Variable(np.zeros(2)), keras.Variable(np.zeros(2))
-    optimizer.apply([keras.ops.array([3.0, 4.0]), keras.ops.array([0.1, 0.0])], [long, short])
-    np.testing.assert_allclose(long, [-0.3 * 0.6, -0.3 * 0.8], rtol=1e-5)
-    np.testing.assert_allclose(short, [-0.1, 0], rtol=1e-5)
+@pytest.mark.parametrize("network", ["rnn", "lstm", "gru"])
+def test_muon_moves_the_weights_between_states_equally_far_in_every_direction(network, rng):
+    settings = fast_mnist.NETWORKS[network]
+    model = settings.build_model()
+    optimizer = fast_mnist.optimizer(settings, rate := 0.004)
+    before = model.get_weights()
+    size = before[1].shape  # of U: (256, 256), of the LSTM's four gates side by side (256, 1024)
+    left, right = (np.linalg.qr(rng.normal(size=(n, 256)))[0] for n in size)
+    lengths = np.geomspace(1, 0.05, 256)
+    gradients = [rng.choice([-1, 1], weights.shape).astype("float32") for weights in before]
+    gradients[1] = (left * lengths @ right.T).astype("float32")  # 20 times as far in one direction
+    optimizer.apply([tf.constant(gradient) for gradient in gradients], model.trainable_variables)
+    moved = [new - old for new, old in zip(model.get_weights(), before, strict=True)]
+    along = left.T @ moved[1] @ right / (-rate * 0.2 * np.sqrt(size[1]))
+    np.testing.assert_allclose(along, np.diag(along.diagonal()), atol=0.02)  # the directions are the gradient's
+    assert 0.3 < along.diagonal().min() < along.diagonal().max() < 1.3
+    for step, gradient in zip(moved[:1] + moved[2:], gradients[:1] + gradients[2:], strict=True):
+        np.testing.assert_allclose(step, -rate * gradient, rtol=0.02)  # Adam's first step
 
 
 @pytest.mark.slow
-def test_several_replicas_take_one_step_at_a_call_and_each_clips_its_part(trained):
+def test_several_replicas_take_one_step_at_a_call(trained):
     result, fitted = trained("rnn", "--limit", "60", "--epochs", "1", "--device", "cpu:2", "--batch-size", "20")
-    assert (result["replicas"], result["steps"], fitted.optimizer.clipnorm) == (2, 3, 0.15)
+    assert (result["replicas"], result["steps"]) == (2, 3)
     assert fitted.steps_per_execution == 1
 
 
@@ -147,7 +155,7 @@ def test_each_network_is_the_lessons(network, parameters):
 
 def test_other_flags_override_a_networks_settings():
     args = fast_mnist.parse(["gru", "--epochs", "7", "--peak", "0.5"])
-    assert (args.epochs, args.peak, args.batch_size, args.precision) == (7, 0.5, 96, "float32")
+    assert (args.epochs, args.peak, args.batch_size, args.precision) == (7, 0.5, 128, "auto")
     assert fast_mnist.parse([]).network == "cnn"
 
 
@@ -163,13 +171,13 @@ def test_a_bad_flag_is_refused_before_anything_is_written(argv, message):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("network", "seeds", "tolerance", "least"),
-    [("mlp", 3, 0.2, 98.2), ("cnn", 3, 0.08, 99.2), ("cnn-best", 3, 0.08, 99.5), ("rnn", 3, 0.1, 98.1),
-     ("lstm", 1, 0.2, 98.9), ("gru", 1, 0.2, 98.9)],
+    ("network", "tolerance", "least"),
+    [("mlp", 0.15, 98.27), ("cnn", 0.08, 99.22), ("cnn-best", 0.08, 99.5), ("rnn", 0.15, 98.09), ("lstm", 0.15, 99.0),
+     ("gru", 0.15, 99.0)],
 )  # fmt: skip
-def test_the_networks_reach_what_the_card_says(network, seeds, tolerance, least):
+def test_the_networks_reach_what_the_card_says(network, tolerance, least):
     expected = float(re.search(rf"\b{network} ([\d.]+) %", CARD)[1])
-    runs = [fast_mnist.main([network, "--data", "mnist", "--seed", str(seed)]) for seed in range(seeds)]
+    runs = [fast_mnist.main([network, "--data", "mnist", "--seed", str(seed)]) for seed in range(3)]
     mean = 100 * np.mean([result["test_accuracy"] for result in runs])
     assert mean == pytest.approx(expected, abs=tolerance)
     assert mean >= least
