@@ -1,7 +1,8 @@
-"""The training loop of lstm_regressor.py beside the document's, in turns: seconds, and what each has learned.
+"""The training loop of lstm_regressor.py beside the document's and its peers', in turns: seconds, and what is learned.
 
 The document's loop, in today's spelling, trains on a batch and then predicts the same batch to draw it, which moves the
-state on (document 004, Regressor). Nothing is drawn here.
+state on (document 004, Regressor). Nothing is drawn here. PyTorch and JAX (peers.py) take part where they are
+installed. All are timed with their compilation, ours with the making of its graph.
 
 Run       python benchmarks/regressor.py              five rounds of 501 batches; some minutes
           python benchmarks/regressor.py --quick      one round of 101 batches
@@ -18,11 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import lstm_regressor  # first: it starts TensorFlow without its log lines
 
 import numpy as np
+import peers
 from tensorflow import keras
 
 
-def of_the_document(model, x):
+def of_the_document(x):
     """Train and predict batch by batch; return the cost of every batch."""
+    model = lstm_regressor.build_model()
     model.compile(loss="mse", optimizer=keras.optimizers.Adam(lstm_regressor.LEARNING_RATE))
     costs = []
     for batch in x[:, :, :, None]:
@@ -31,8 +34,9 @@ def of_the_document(model, x):
     return costs
 
 
-def ours(model, x):
+def ours(x):
     """Train by the lesson's step, which returns the prediction too; return the cost of every batch."""
+    model = lstm_regressor.build_model()
     optimizer = keras.optimizers.Adam(lstm_regressor.LEARNING_RATE, clipnorm=lstm_regressor.CLIP_NORM)
     model.compile(loss="mse", optimizer=optimizer)
     optimizer.build(model.trainable_variables)
@@ -50,21 +54,22 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one short round")
     steps, rounds = (101, 1) if parser.parse_args().quick else (501, 5)
     x = lstm_regressor.windows(steps)
-    seconds = {of_the_document: [], ours: []}
+    kinds = {"ours": ours, "the document's": of_the_document, **peers.installed(peers.REGRESSORS)}
+    seconds = {name: [] for name in kinds}
     for seed in range(rounds):
-        for train, taken in seconds.items():
+        for name, train in kinds.items():
             keras.utils.set_random_seed(seed)
-            model = lstm_regressor.build_model()
             started = time.perf_counter()
-            costs = train(model, x)
-            taken.append(time.perf_counter() - started)
-            print(f"{train.__name__:16} seed {seed}: {taken[-1]:6.2f} s, worst cost of the last 100 batches "
-                  f"{max(costs[-100:]):.4f}", flush=True)
+            costs = train(x)
+            seconds[name].append(time.perf_counter() - started)
+            print(f"{name:14} round {seed}: {seconds[name][-1]:6.2f} s, worst cost of the last 100 batches "
+                  f"{max(costs[-100:]):.4f}", flush=True)  # fmt: skip
             keras.backend.clear_session()
-    document, mine = (statistics.median(taken) for taken in seconds.values())
-    ratios = sorted(a / b for a, b in zip(*seconds.values(), strict=True))
-    print(f"median of {rounds}: the document's {document:.2f} s, ours {mine:.2f} s for {steps} batches; "
-          f"{statistics.median(ratios):.1f} times faster ({ratios[0]:.1f} to {ratios[-1]:.1f})")
+    print(f"\nmedians of {rounds}, {steps} batches:")
+    for name, taken in seconds.items():
+        ratios = sorted(other / mine for mine, other in zip(seconds["ours"], taken, strict=True))
+        print(f"{name:14} {statistics.median(taken):6.2f} s, {statistics.median(ratios):.2f} times ours "
+              f"({ratios[0]:.2f} to {ratios[-1]:.2f})")  # fmt: skip
 
 
 if __name__ == "__main__":

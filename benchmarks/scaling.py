@@ -1,15 +1,19 @@
-"""Seconds per epoch and memory of mlp_mnist.py with more and more images, and with more and more replicas.
+"""Seconds per epoch and memory of mlp_mnist.py with more images, more replicas, and two processes.
 
 The images are MNIST's, cut short or repeated. Each number is the median of some runs in turns, each a process of its
-own; memory is the peak of the process. The dotted line grows by two bytes for each byte of the images.
+own; memory is the peak of a process. The dotted lines: time in proportion to the images, two bytes for each of theirs.
 
-Run       python benchmarks/scaling.py            three rounds; ten minutes on 2 cores
+Run       python benchmarks/scaling.py            three rounds, into benchmarks/scaling.png; ten minutes on 2 cores
           python benchmarks/scaling.py --quick    one round with a tenth of the images
 """
 
 import argparse
+import contextlib
+import json
 import os
+import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,25 +23,72 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common import mnist
 
 import numpy as np
-import speed
 from matplotlib.figure import Figure
 
-SIZES = (15_000, 30_000, 60_000, 240_000)
-REPLICAS = (1, 2, 4)
+PROJECT = Path(__file__).resolve().parent.parent
+SIZES = (15_000, 30_000, 60_000, 120_000, 240_000)
+SPLITS = {  # 60,000 images: among replicas in one process, or among processes of one replica each
+    "1 replica": ("cpu", 1), "2 replicas": ("cpu:2", 1), "4 replicas": ("cpu:4", 1), "2 processes": ("cpu", 2),
+}  # fmt: skip
 EPOCHS = 3
-SCRIPT = "mlp_mnist"
 IMAGE = 784 * (1 + 4) / 1e6  # megabytes of an image as it is loaded, uint8, and as the network reads it, float32
 
 
+def train(data, device, processes):
+    """Run mlp_mnist.py in one or two processes; return its seconds per epoch and the most memory of one, in MB."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ports:
+        free = [ports.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(processes)]
+        workers = [f"127.0.0.1:{port.getsockname()[1]}" for port in free]
+        ports.close()
+        started = []
+        for index in range(processes):
+            command = f"mlp_mnist.py --data {data} --device {device} --epochs {EPOCHS} --out {folder}/{index}"
+            cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+            environment = os.environ | ({"TF_CONFIG": json.dumps(cluster)} if processes > 1 else {})
+            started.append(subprocess.Popen([sys.executable, *command.split()], cwd=PROJECT, env=environment,
+                                            stdout=subprocess.DEVNULL))  # fmt: skip
+        megabytes = []
+        for process in started:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            megabytes.append(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6)
+            if process.returncode:
+                raise SystemExit("mlp_mnist.py failed")
+        result = json.loads(Path(folder, "0", "result.json").read_text(encoding="utf-8"))
+    return result["seconds_training"] / EPOCHS, max(megabytes)
+
+
 def measure(rounds, cases):
-    """Return {case: (seconds per epoch, megabytes)}, medians; `cases` maps each to its data and device."""
+    """Return {case: (seconds per epoch, megabytes)}, medians; `cases` maps each to the arguments of `train`."""
     measured = {case: [] for case in cases}
-    for seed in range(rounds):
-        for case, (data, device) in cases.items():
-            facts = speed.measure(SCRIPT, "lesson", str(data), seed, EPOCHS, device)
-            measured[case].append((facts["seconds"] / EPOCHS, facts["megabytes"]))
+    for _ in range(rounds):
+        for case, how in cases.items():
+            measured[case].append(train(*how))
             print(f"{case}: {measured[case][-1][0]:.2f} s per epoch, {measured[case][-1][1]:.0f} MB", flush=True)
     return {case: tuple(map(statistics.median, zip(*runs, strict=True))) for case, runs in measured.items()}
+
+
+def draw(path, by_size, by_split, title):
+    """Draw seconds and memory over the number of images, and the seconds of each split."""
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    time_axes, memory_axes, split_axes = figure.subplots(1, 3)
+    sizes, images = list(by_size), np.array(list(by_size))
+    seconds, megabytes = np.transpose(list(by_size.values()))
+    middle = sizes.index(sorted(sizes)[len(sizes) // 2])
+    time_axes.plot(images / 1000, seconds, "o-", label="measured")
+    time_axes.plot(images / 1000, images * seconds[middle] / images[middle], "k:", label="in proportion")
+    time_axes.set(ylabel="seconds per epoch", ylim=0)
+    memory_axes.plot(images / 1000, megabytes, "o-", label="measured")
+    limit = megabytes[0] + 2 * IMAGE * (images - images[0])
+    memory_axes.plot(images / 1000, limit, "k:", label="twice the images' bytes")
+    memory_axes.set(ylabel="peak memory in MB", ylim=0)
+    for axes in (time_axes, memory_axes):
+        axes.set(xlabel="training images in thousands", xlim=0)
+        axes.legend()
+    split_axes.bar(list(by_split), [seconds for seconds, _ in by_split.values()], width=0.6)
+    split_axes.set(xlabel=f"{images[middle]:,} images on {os.cpu_count()} cores", ylabel="seconds per epoch")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=100)
 
 
 def main():
@@ -47,44 +98,26 @@ def main():
     parser.add_argument("--data", help="as in the scripts")
     args = parser.parse_args()
     rounds, part = (1, 10) if args.quick else (args.rounds, 1)
-    sizes = [size // part for size in SIZES]
     digits = mnist.load_mnist(args.data)
     with tempfile.TemporaryDirectory() as folder:
-        files = {size: Path(folder) / f"{size}.npz" for size in sizes}
+        files = {size // part: Path(folder) / f"{size}.npz" for size in SIZES}
         for size, path in files.items():
             chosen = np.arange(size) % len(digits.x_train)
             np.savez(path, x_train=digits.x_train[chosen], y_train=digits.y_train[chosen],
                      x_test=digits.x_test, y_test=digits.y_test)  # fmt: skip
-        by_size = measure(rounds, {size: (path, "auto") for size, path in files.items()})
-        replicated = {count: (files[sizes[2]], f"cpu:{count}" if count > 1 else "cpu") for count in REPLICAS}
-        by_replicas = measure(rounds, replicated)
+        by_size = measure(rounds, {size: (path, "cpu", 1) for size, path in files.items()})
+        by_split = measure(rounds, {name: (files[60_000 // part], *how) for name, how in SPLITS.items()})
 
-    smallest, largest = min(sizes), max(sizes)
+    smallest, largest = min(by_size), max(by_size)
     growth = (by_size[largest][1] - by_size[smallest][1]) / (largest - smallest)
     print(f"\nfrom {smallest:,} to {largest:,} images: {by_size[largest][0] / by_size[smallest][0]:.1f} times the "
           f"seconds for {largest / smallest:.0f} times the images, {growth / IMAGE:.2f} bytes of memory "
           "for each byte of images")  # fmt: skip
-    for count, (seconds, _) in by_replicas.items():
-        print(f"{count} replicas: {seconds:.2f} s per epoch, {seconds / by_replicas[1][0]:.2f} times those of one")
-
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    time_axes, memory_axes, replica_axes = figure.subplots(1, 3)
-    thousands = np.array(sizes) / 1000
-    time_axes.plot(thousands, [by_size[size][0] for size in sizes], "o-", label="measured")
-    time_axes.plot(thousands, thousands * by_size[sizes[2]][0] / thousands[2], "k:", label="in proportion")
-    time_axes.set(ylabel="seconds per epoch", ylim=0)
-    base = by_size[smallest][1]
-    memory_axes.plot(thousands, [by_size[size][1] for size in sizes], "o-", label="measured")
-    memory_axes.plot(thousands, base + 2 * IMAGE * (np.array(sizes) - smallest), "k:", label="twice the images' bytes")
-    memory_axes.set(ylabel="peak memory in MB", ylim=0)
-    for axes in (time_axes, memory_axes):
-        axes.set(xlabel="training images in thousands", xlim=0)
-        axes.legend()
-    replica_axes.bar([str(count) for count in REPLICAS], [by_replicas[count][0] for count in REPLICAS], width=0.6)
-    replica_axes.set(xlabel=f"replicas on {os.cpu_count()} cores", ylabel="seconds per epoch")
-    figure.suptitle(f"{SCRIPT}.py on {digits.name}")
+    for name, (seconds, megabytes) in by_split.items():
+        print(f"{name}: {seconds:.2f} s per epoch, {seconds / by_split['1 replica'][0]:.2f} times those of one; "
+              f"{megabytes:.0f} MB a process")  # fmt: skip
     if not args.quick:
-        figure.savefig(speed.PROJECT / "benchmarks" / "scaling.png", dpi=100)
+        draw(PROJECT / "benchmarks" / "scaling.png", by_size, by_split, f"mlp_mnist.py on {digits.name}")
         print("benchmarks/scaling.png")
 
 

@@ -1,17 +1,19 @@
-"""Seconds of training: document 003's listing as typed today, the same in PyTorch, our lesson, and fast_mnist.py.
+"""Seconds of training: document 003's listing as typed today, in PyTorch and in JAX, our lesson, and fast_mnist.py.
 
 Each contender trains a few epochs in a process of its own, in turns, so that a busy machine slows all of them; whole
-trainings are projected from that (first update apart, which waits for TensorFlow's graph). "share" is the fraction of
+trainings are projected from that (first update apart, which waits for a graph to be made). "share" is the fraction of
 the speed that this machine reaches in one large float32 matrix product. Memory is a process's peak (Linux and macOS).
-Accuracies stand in results.md with the commands that give them. gan.py and regressor.py time the two other lessons.
+Accuracies stand in results.md with the commands that give them; --whole prints those of every contender. gan.py and
+regressor.py time the two other lessons, and steps.py tells where a step's time goes.
 
-Run       python benchmarks/speed.py            three rounds on MNIST, into results.md; 20 minutes on 2 cores
-          python benchmarks/speed.py --scripts mlp_mnist    its part of results.md alone; three minutes
-          python benchmarks/speed.py --quick    one round of one epoch on the small digits, printed; two minutes
+Run       python benchmarks/speed.py            three rounds on MNIST, into results.md; an hour on 2 cores
+          python benchmarks/speed.py --networks mlp    its part of results.md alone; five minutes
+          python benchmarks/speed.py --whole    one round of whole trainings, with test accuracies, printed; hours
+          python benchmarks/speed.py --quick    one round of one epoch on the small digits, printed; five minutes
 """
 
 import argparse
-import importlib.util
+import importlib
 import json
 import os
 import platform
@@ -22,97 +24,72 @@ import sys
 import tempfile
 import time
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common import cli
 
+import peers
+
 PROJECT = Path(__file__).resolve().parent.parent
-# For each script the contenders, with the epochs of a whole training and those that are timed.
-CONTENDERS = {
-    "mlp_mnist": {"listing": (20, 3), "torch": (20, 3), "lesson": (20, 3), "fast mlp": (5, 5)},
-    "rnn_mnist": {"listing": (20, 1), "torch": (20, 1), "lesson": (20, 1), "fast rnn": (4, 1)},
-    "cnn_mnist": {"listing": (10, 1), "torch": (10, 1), "lesson": (10, 1), "fast cnn": (2, 1), "fast cnn-best": (8, 1)},
-}
+LESSONS = {"mlp": "mlp_mnist", "cnn": "cnn_mnist", "rnn": "rnn_mnist", "lstm": "rnn_mnist --cell lstm",
+           "gru": "rnn_mnist --cell gru"}  # fmt: skip
+WHOLE = {"mlp": 20, "cnn": 10, "rnn": 20, "lstm": 20, "gru": 20}  # epochs of the listing, its peers and the lesson
+TIMED = {"mlp": 3}  # epochs that are timed, of others one
+FAST = {"mlp": ("mlp",), "cnn": ("cnn", "cnn-best"), "rnn": ("rnn",), "lstm": ("lstm",), "gru": ("gru",)}
+IMAGE, STATE, ANSWER = 28 * 28 * 256, 28 * 256 * 256, 256 * 10  # of a recurrent network
 PRODUCTS = {  # multiplications of one image's forward pass: what reads the image, and the rest
-    "mlp_mnist": (784 * 256, 256 * 256 + 256 * 10),
-    "rnn_mnist": (28 * 28 * 256, 28 * 256 * 256 + 256 * 10),
-    "cnn_mnist": (26 * 26 * 9 * 64, 11 * 11 * 9 * 64 * 64 + 3 * 3 * 9 * 64 * 64 + 576 * 10),
-}
+    "mlp": (784 * 256, 256 * 256 + 256 * 10),
+    "cnn": (26 * 26 * 9 * 64, 11 * 11 * 9 * 64 * 64 + 3 * 3 * 9 * 64 * 64 + 576 * 10),
+    "rnn": (IMAGE, STATE + ANSWER), "lstm": (4 * IMAGE, 4 * STATE + ANSWER), "gru": (3 * IMAGE, 3 * STATE + ANSWER),
+}  # fmt: skip
 
 
-def listing(script, digits, epochs, seed):
-    """Train document 003's listing in today's spelling; return the seconds up to its first update, and all of them."""
+def listing(network, digits, epochs, seed):
+    """Train document 003's listing in today's spelling; return what the peers return."""
     import numpy as np
     from tensorflow import keras
-    from tensorflow.keras.layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D, SimpleRNN
+    from tensorflow.keras.layers import (
+        GRU,
+        LSTM,
+        Activation,
+        Conv2D,
+        Dense,
+        Dropout,
+        Flatten,
+        MaxPooling2D,
+        SimpleRNN,
+    )
     from tensorflow.keras.models import Sequential
     from tensorflow.keras.utils import to_categorical
 
     keras.utils.set_random_seed(seed)
-    y_train = to_categorical(digits.y_train)
-    shape = {"mlp_mnist": (784,), "cnn_mnist": (28, 28, 1), "rnn_mnist": (28, 28)}[script]
+    y_train, y_test = to_categorical(digits.y_train), to_categorical(digits.y_test)
+    shape = peers.SHAPES[network]
     x_train = np.reshape(digits.x_train, (-1, *shape)).astype("float32") / 255
+    x_test = np.reshape(digits.x_test, (-1, *shape)).astype("float32") / 255
     model = Sequential([keras.Input(shape)])
-    if script == "mlp_mnist":
+    if network == "mlp":
         for layer in (Dense(256), Activation("relu"), Dropout(0.45), Dense(256), Activation("relu"), Dropout(0.45)):
             model.add(layer)
-    elif script == "cnn_mnist":
+    elif network == "cnn":
         for layer in (Conv2D(64, 3, activation="relu"), MaxPooling2D(2), Conv2D(64, 3, activation="relu"),
                       MaxPooling2D(2), Conv2D(64, 3, activation="relu"), Flatten(), Dropout(0.2)):  # fmt: skip
             model.add(layer)
     else:
-        model.add(SimpleRNN(256, dropout=0.2))
+        model.add({"rnn": SimpleRNN, "lstm": LSTM, "gru": GRU}[network](256, dropout=0.2))
     model.add(Dense(10))
     model.add(Activation("softmax"))
-    optimizer = "sgd" if script == "rnn_mnist" else "adam"
+    optimizer = "adam" if network in ("mlp", "cnn") else "sgd"
     model.compile(loss="categorical_crossentropy", optimizer=optimizer, metrics=["accuracy"])
     updates = []
     clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: updates.append(time.perf_counter()))
     started = time.perf_counter()
     model.fit(x_train, y_train, epochs=epochs, batch_size=128, verbose=2, callbacks=[clock])
-    return updates[0] - started, time.perf_counter() - started
-
-
-def torch(script, digits, epochs, seed):
-    """Train the same network in PyTorch as its tutorials do; return what `listing` returns."""
-    import torch
-    from torch import nn
-
-    class Recurrent(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.drop, self.rnn, self.out = nn.Dropout(0.2), nn.RNN(28, 256, batch_first=True), nn.Linear(256, 10)
-
-        def forward(self, x):
-            return self.out(self.rnn(self.drop(x))[0][:, -1])
-
-    torch.manual_seed(seed)
-    shape = {"mlp_mnist": (784,), "cnn_mnist": (1, 28, 28), "rnn_mnist": (28, 28)}[script]
-    x_train = torch.from_numpy(digits.x_train).reshape(-1, *shape).float() / 255
-    y_train = torch.from_numpy(digits.y_train).long()
-    if script == "mlp_mnist":
-        model = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Dropout(0.45), nn.Linear(256, 256), nn.ReLU(),
-                              nn.Dropout(0.45), nn.Linear(256, 10))  # fmt: skip
-    elif script == "cnn_mnist":
-        model = nn.Sequential(nn.Conv2d(1, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(64, 64, 3), nn.ReLU(),
-                              nn.MaxPool2d(2), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2),
-                              nn.Linear(576, 10))  # fmt: skip
-    else:
-        model = Recurrent()
-    parameters = model.parameters()
-    optimizer = torch.optim.SGD(parameters, 0.01) if script == "rnn_mnist" else torch.optim.Adam(parameters, 0.001)
-    loss = nn.CrossEntropyLoss()
-    updates = []
-    started = time.perf_counter()
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(x_train)).split(128):
-            optimizer.zero_grad()
-            loss(model(x_train[chosen]), y_train[chosen]).backward()
-            optimizer.step()
-            updates.append(time.perf_counter())
-    return updates[0] - started, time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    return updates[0] - started, seconds, model.evaluate(x_test, y_test, verbose=2)[1]
 
 
 def ours(argv):
@@ -132,29 +109,39 @@ def ours(argv):
 
     runs.Recorder = Recorder
     script, *flags = argv
-    seconds = importlib.import_module(script).main(flags)["seconds_training"]
-    return updates[1] - updates[0], seconds
+    result = importlib.import_module(script).main(flags)
+    return updates[1] - updates[0], result["seconds_training"], result["test_accuracy"]
 
 
-def contend(script, contender, data, seed, epochs, device):
-    """Train one contender in this process and print the outcome for the parent process."""
+def contenders():
+    """Return {name: function} of what is trained beside the lessons; a peer that is not installed is left out."""
+    return {"listing": listing, **peers.installed(peers.CLASSIFIERS)}
+
+
+def contend(network, contender, data, seed, epochs):
+    """Train one contender in this process, with 0 epochs its whole training, and print the outcome for the parent."""
     from common import mnist
 
-    if contender in ("listing", "torch"):
-        digits = mnist.load_mnist(data)
-        start, seconds = {"listing": listing, "torch": torch}[contender](script, digits, epochs, seed)
+    whole = WHOLE[network]
+    if contender in contenders():
+        epochs = epochs or whole
+        start, seconds, accuracy = contenders()[contender](network, mnist.load_mnist(data), epochs, seed)
     else:
-        own = [script] if contender == "lesson" else ["fast_mnist", contender.split()[1]]
+        own = LESSONS[network] if contender == "lesson" else contender.replace("fast", "fast_mnist")
+        if contender != "lesson":
+            whole = importlib.import_module("fast_mnist").NETWORKS[own.split()[1]].epochs
+        epochs = epochs or whole
         with tempfile.TemporaryDirectory() as folder:
-            flags = f"--data {data} --seed {seed} --epochs {epochs} --device {device} --out {folder}/run"
-            start, seconds = ours([*own, *flags.split()])
-    print(json.dumps({"epochs": epochs, "start": start, "seconds": seconds}))
+            flags = f"{own} --data {data} --seed {seed} --epochs {epochs} --out {folder}/run"
+            start, seconds, accuracy = ours(flags.split())
+    facts = {"whole": whole, "epochs": epochs, "start": start, "seconds": seconds, "accuracy": accuracy}
+    print(json.dumps(facts))
 
 
-def measure(script, contender, data, seed, epochs, device="auto"):
+def measure(network, contender, data, seed, epochs):
     """Run one contender as a process of its own; return its facts, with its peak memory in MB."""
-    command = [sys.executable, __file__, "--contend", script, contender, "--epochs", str(epochs), "--data", data,
-               "--seed", str(seed), "--device", device]  # fmt: skip
+    command = [sys.executable, __file__, "--contend", network, contender, "--epochs", str(epochs), "--data", data,
+               "--seed", str(seed)]  # fmt: skip
     with tempfile.TemporaryFile("w+") as printed:
         process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
@@ -167,11 +154,12 @@ def measure(script, contender, data, seed, epochs, device="auto"):
     return facts | {"megabytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6}
 
 
-def product_rate():
-    """Return the floating-point operations per second of a large float32 matrix product, the best of ten."""
+def product_rate(numbers="float32"):
+    """Return the floating-point operations per second of a large matrix product, the best of ten."""
     code = (
         "import time; from common import device; import tensorflow as tf\n"
-        "x = tf.random.normal((2048, 2048)); multiply = tf.function(lambda: tf.matmul(x, x)); multiply(); times = []\n"
+        f"x = tf.cast(tf.random.normal((2048, 2048)), {numbers!r}); times = []\n"
+        "multiply = tf.function(lambda: tf.matmul(x, x)); multiply()\n"
         "for _ in range(10):\n    started = time.perf_counter(); multiply().numpy()\n"
         "    times.append(time.perf_counter() - started)\n"
         "print(2 * 2048**3 / min(times))"
@@ -180,26 +168,26 @@ def product_rate():
     return float(run.stdout)
 
 
-def training_time(facts, epochs):
-    """Return the seconds of a whole training of `epochs`, projected from those that were timed."""
-    return facts["start"] + (facts["seconds"] - facts["start"]) * epochs / facts["epochs"]
+def training_time(facts):
+    """Return the seconds of a whole training, projected from the epochs that were timed."""
+    return facts["start"] + (facts["seconds"] - facts["start"]) * facts["whole"] / facts["epochs"]
 
 
-def section(script, rounds, images, rate, about):
-    """Return a script's part of results.md; `rounds` has for each contender a list of facts, one a round."""
+def section(network, rounds, images, rate, about):
+    """Return a network's part of results.md; `rounds` has for each contender a list of facts, one a round."""
     median = statistics.median
-    heads = (script, "epochs", "s per epoch", "s of training", "of the lesson's", "memory", "share")
-    lines = [f"## {script}", "", about, "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    first, rest = PRODUCTS[script]
-    times = {name: [training_time(facts, CONTENDERS[script][name][0]) for facts in rounds[name]] for name in rounds}
+    heads = (network, "epochs", "s per epoch", "s of training", "of the listing's", "memory", "share")
+    lines = [f"## Speed: {network}", "", about, "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    first, rest = PRODUCTS[network]
+    times = {name: [training_time(facts) for facts in rounds[name]] for name in rounds}
     for name, seconds in times.items():
-        epochs = CONTENDERS[script][name][0]
-        ratios = [one / lesson for one, lesson in zip(seconds, times["lesson"], strict=True)]
+        epochs = rounds[name][0]["whole"]
+        ratios = [one / listing for one, listing in zip(seconds, times["listing"], strict=True)]
         # the first layer needs no gradient of its input, so two products in place of three; each is a * b + c
         operations = 2 * (2 * first + 3 * rest) * images * epochs
         lines.append(
             f"| {name} | {epochs} | {median(seconds) / epochs:.1f} | {median(seconds):.0f} | "
-            f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) | "
+            f"{median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}) | "
             f"{median(facts['megabytes'] for facts in rounds[name]):.0f} MB | "
             f"{operations / median(seconds) / rate:.0%} |"
         )
@@ -209,40 +197,41 @@ def section(script, rounds, images, rate, about):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round of one epoch on the small digits")
-    parser.add_argument("--scripts", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--whole", action="store_true", help="one round of whole trainings, with test accuracies")
+    parser.add_argument("--networks", nargs="+", choices=LESSONS, default=list(LESSONS))
     parser.add_argument("--rounds", type=cli.number(int, at_least=1), default=3, help="each has a seed (default 3)")
     parser.add_argument("--data", default="mnist", help="as in the scripts")
     parser.add_argument("--contend", nargs=2, help=argparse.SUPPRESS)  # the rest is for the processes of main
     for hidden in ("--seed", "--epochs"):
         parser.add_argument(hidden, type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--device", default="auto", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.contend:
-        return contend(*args.contend, args.data, args.seed, args.epochs, args.device)
+        return contend(*args.contend, args.data, args.seed, args.epochs)
     from common import mnist
 
-    data, rounds = ("digits", 1) if args.quick else (args.data, args.rounds)
+    data, rounds = ("digits" if args.quick else args.data), (1 if args.quick or args.whole else args.rounds)
     images = len(mnist.load_mnist(data).x_train)
-    packages = ["tensorflow", "keras", "numpy", *(["torch"] if importlib.util.find_spec("torch") else [])]
+    packages = [name for name in ("tensorflow", "keras", "numpy", "torch", "jax", "flax") if find_spec(name)]
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     path = PROJECT / "benchmarks" / "results.md"
-    for script in args.scripts:
-        measured = {name: [] for name in CONTENDERS[script] if name != "torch" or "torch" in packages}
+    for network in args.networks:
+        measured = {name: [] for name in (*contenders(), "lesson", *(f"fast {name}" for name in FAST[network]))}
         rate = product_rate()
         for seed in range(rounds):
             for contender, facts in measured.items():
-                epochs = 1 if args.quick else CONTENDERS[script][contender][1]
-                facts.append(measure(script, contender, data, seed, epochs))
-                print(f"{script} {contender} seed {seed}: {facts[-1]}", flush=True)
+                epochs = 0 if args.whole else 1 if args.quick else TIMED.get(network, 1)
+                facts.append(measure(network, contender, data, seed, epochs))
+                print(f"{network} {contender} seed {seed}: {facts[-1]}", flush=True)
         rate = max(rate, product_rate())
         about = (f"`{' '.join(['python benchmarks/speed.py', *sys.argv[1:]])}`, {time.strftime('%Y-%m-%d')}: "
                  f"{os.cpu_count()} cores, {processor()}, {rate / 1e9:.0f} GFLOP/s in a float32 matrix product; Python "
                  f"{platform.python_version()}, {versions}. Medians of rounds: {rounds}.")  # fmt: skip
-        part = section(script, measured, images, rate, about)
+        part = section(network, measured, images, rate, about)
         print(f"\n{part}", flush=True)
-        if not args.quick:
+        if not args.quick and not args.whole:
             parts = re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-            old = next((index for index, text in enumerate(parts) if text.startswith(f"## {script}\n")), len(parts))
+            heading = f"## Speed: {network}\n"
+            old = next((index for index, text in enumerate(parts) if text.startswith(heading)), len(parts))
             parts[old : old + 1] = [part]
             path.write_text("\n".join(f"{text.strip()}\n" for text in parts), encoding="utf-8")
 
