@@ -4,7 +4,7 @@ The classic loop toggles `discriminator.trainable` before each train_on_batch, s
 weights it is to train, and paints its fake images by generator.predict. All train the dense pair on batches of 128, and
 all but the classic loop with the gradient penalty R1. PyTorch and JAX (peers.py) take part where they are installed.
 
-Run       python benchmarks/gan.py              five rounds; two minutes
+Run       python benchmarks/gan.py              five rounds; four minutes with all peers
           python benchmarks/gan.py --quick      one short round
 """
 
@@ -24,8 +24,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras import layers
 
-BATCH_SIZE = 128
-RATE = 2e-4  # the listing's
+BATCH_SIZE, RATE = peers.BATCH_SIZE, peers.RATE
 
 
 def classic(x_train):

@@ -1,8 +1,10 @@
 """The lessons' networks and their training in PyTorch and in JAX, as the tutorials of those write them.
 
 speed.py, gan.py and regressor.py time them beside the lessons, where they are installed: pip install torch jax flax
-optax. Layers, losses, optimizers, rates and batch sizes are the lessons', the first weights each library's own. The 96
-images that 60,000 leave over after batches of 128 are left out, for a compiled step would be compiled again for them.
+optax. Layers, losses, optimizers, rates and batch sizes are the lessons', the first weights each library's own. Three
+things differ: PyTorch's recurrent layers have a second bias, the peers' dropout draws a mask for each row of an image
+where Keras's recurrent layers have one for all rows, and the peers count no accuracy while they train. The last 96 of
+60,000 images do not fill a batch of 128 and are left out: a compiled step would be compiled again for them.
 """
 
 import functools
@@ -13,8 +15,7 @@ import numpy as np
 
 BATCH_SIZE = 128
 SHAPES = {"mlp": (784,), "cnn": (28, 28, 1), "rnn": (28, 28), "lstm": (28, 28), "gru": (28, 28)}
-LATENT_DIM, RATE, LEAK = 64, 2e-4, 0.01  # of the GAN
-UNITS, REGRESSOR_RATE = 20, 0.006
+RATE, LEAK = 2e-4, 0.01  # of the GAN: the listing's learning rate, and the slope of LeakyReLU
 
 
 def epochs_of(train, digits, network, epochs, seed):
@@ -137,6 +138,8 @@ def jax_classifier(network, digits, epochs, seed):
 
 def torch_gan(x_train):
     """Return a function that takes `steps` steps of gan_mnist.py's dense pair, and the discriminator's weights."""
+    from gan_mnist import LATENT_DIM
+
     import torch
     from torch import nn
     from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
@@ -170,6 +173,8 @@ def torch_gan(x_train):
 
 def jax_gan(x_train):
     """Return what `torch_gan` returns."""
+    from gan_mnist import LATENT_DIM
+
     import jax
     import jax.numpy as jnp
     import optax
@@ -221,8 +226,10 @@ def jax_gan(x_train):
     return train, lambda: [np.array(weight) for weight in jax.tree.leaves(weights["d"])]
 
 
-def torch_regressor(x, compiled=False):
+def torch_regressor(x):
     """Train lstm_regressor.py's network on windows (steps, 50, 20); return the cost of every batch."""
+    from lstm_regressor import CLIP_NORM, LEARNING_RATE, UNITS
+
     import torch
     from torch import nn
 
@@ -236,16 +243,15 @@ def torch_regressor(x, compiled=False):
             return self.out(output), state
 
     model = Regressor()
-    forward = torch.compile(model) if compiled else model
-    optimizer, costs = torch.optim.Adam(model.parameters(), REGRESSOR_RATE), []
+    optimizer, costs = torch.optim.Adam(model.parameters(), LEARNING_RATE), []
     state = (torch.zeros(1, x.shape[1], UNITS),) * 2
     for batch in torch.from_numpy(x.astype("float32"))[..., None]:
         optimizer.zero_grad()
-        prediction, state = forward(torch.sin(batch), state)
+        prediction, state = model(torch.sin(batch), state)
         cost = nn.functional.mse_loss(prediction, torch.cos(batch))
         cost.backward()
         for weight in model.parameters():
-            nn.utils.clip_grad_norm_(weight, 1.0)
+            nn.utils.clip_grad_norm_(weight, CLIP_NORM)
         optimizer.step()
         state = tuple(part.detach() for part in state)
         costs.append(cost.item())
@@ -255,6 +261,8 @@ def torch_regressor(x, compiled=False):
 
 def jax_regressor(x):
     """Do as `torch_regressor` does."""
+    from lstm_regressor import CLIP_NORM, LEARNING_RATE, UNITS
+
     import jax
     import jax.numpy as jnp
     import optax
@@ -266,7 +274,7 @@ def jax_regressor(x):
             state, output = nn.RNN(nn.OptimizedLSTMCell(UNITS), return_carry=True)(x, initial_carry=state)
             return nn.Dense(1)(output), state
 
-    model, optimizer, costs = Regressor(), optax.adam(REGRESSOR_RATE), []
+    model, optimizer, costs = Regressor(), optax.adam(LEARNING_RATE), []
     state = (jnp.zeros((x.shape[1], UNITS)),) * 2
     weights = model.init(jax.random.key(0), jnp.zeros((*x.shape[1:], 1)), state)
     moments = optimizer.init(weights)
@@ -278,7 +286,7 @@ def jax_regressor(x):
             return jnp.square(prediction - jnp.cos(x)).mean(), (prediction, last)
 
         (cost, (prediction, last)), gradient = jax.value_and_grad(loss, has_aux=True)(weights)
-        gradient = jax.tree.map(lambda part: part / jnp.maximum(1.0, jnp.linalg.norm(part.ravel())), gradient)
+        gradient = jax.tree.map(lambda g: g / jnp.maximum(1.0, jnp.linalg.norm(g.ravel()) / CLIP_NORM), gradient)
         updates, moments = optimizer.update(gradient, moments)
         return optax.apply_updates(weights, updates), moments, last, cost, prediction
 
@@ -289,19 +297,17 @@ def jax_regressor(x):
     return costs
 
 
+# torch.compile leaves nn.RNN, nn.LSTM and nn.GRU as they are, and supports no gradient of a gradient.
 CLASSIFIERS = {  # {name: (package, function)}
     "torch": ("torch", torch_classifier),
     "torch compiled": ("torch", functools.partial(torch_classifier, compiled=True)),
     "jax": ("flax", jax_classifier),
 }
-GANS = {"torch": ("torch", torch_gan), "jax": ("flax", jax_gan)}  # torch.compile knows no gradient of a gradient
-REGRESSORS = {
-    "torch": ("torch", torch_regressor),
-    "torch compiled": ("torch", functools.partial(torch_regressor, compiled=True)),
-    "jax": ("flax", jax_regressor),
-}
+RECURRENT = {name: kind for name, kind in CLASSIFIERS.items() if name != "torch compiled"}
+GANS = {"torch": ("torch", torch_gan), "jax": ("flax", jax_gan)}
+REGRESSORS = {"torch": ("torch", torch_regressor), "jax": ("flax", jax_regressor)}
 
 
 def installed(kinds):
-    """Return {name: function} of those of the three above whose package is there."""
+    """Return {name: function} of the entries of `kinds` whose package is installed."""
     return {name: kind for name, (package, kind) in kinds.items() if importlib.util.find_spec(package)}

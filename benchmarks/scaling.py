@@ -1,7 +1,8 @@
 """Seconds per epoch and memory of mlp_mnist.py with more images, more replicas, and two processes.
 
 The images are MNIST's, cut short or repeated. Each number is the median of some runs in turns, each a process of its
-own; memory is the peak of a process. The dotted lines: time in proportion to the images, two bytes for each of theirs.
+own; memory is the peak of a process. The dotted lines: time in proportion to the images,
+and two bytes of memory for each byte of theirs.
 
 Run       python benchmarks/scaling.py            three rounds, into benchmarks/scaling.png; ten minutes on 2 cores
           python benchmarks/scaling.py --quick    one round with a tenth of the images
@@ -20,9 +21,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from common import mnist
+from common import cli, mnist
 
 import numpy as np
+import speed
 from matplotlib.figure import Figure
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -47,13 +49,9 @@ def train(data, device, processes):
             environment = os.environ | ({"TF_CONFIG": json.dumps(cluster)} if processes > 1 else {})
             started.append(subprocess.Popen([sys.executable, *command.split()], cwd=PROJECT, env=environment,
                                             stdout=subprocess.DEVNULL))  # fmt: skip
-        megabytes = []
-        for process in started:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            megabytes.append(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6)
-            if process.returncode:
-                raise SystemExit("mlp_mnist.py failed")
+        megabytes = [speed.peak_memory(process) for process in started]
+        if any(process.returncode for process in started):
+            raise SystemExit(f"mlp_mnist.py --data {data} --device {device} failed")
         result = json.loads(Path(folder, "0", "result.json").read_text(encoding="utf-8"))
     return result["seconds_training"] / EPOCHS, max(megabytes)
 
@@ -94,7 +92,8 @@ def draw(path, by_size, by_split, title):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round with a tenth of the images")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of which each number is the median (default 3)")
+    parser.add_argument("--rounds", type=cli.number(int, at_least=1), default=3,
+                        help="runs of which each number is the median (default 3)")  # fmt: skip
     parser.add_argument("--data", help="as in the scripts")
     args = parser.parse_args()
     rounds, part = (1, 10) if args.quick else (args.rounds, 1)

@@ -1,10 +1,11 @@
 """Seconds of training: document 003's listing as typed today, in PyTorch and in JAX, our lesson, and fast_mnist.py.
 
 Each contender trains a few epochs in a process of its own, in turns, so that a busy machine slows all of them; whole
-trainings are projected from that (first update apart, which waits for a graph to be made). "share" is the fraction of
-the speed that this machine reaches in one large float32 matrix product. Memory is a process's peak (Linux and macOS).
-Accuracies stand in results.md with the commands that give them; --whole prints those of every contender. gan.py and
-regressor.py time the two other lessons, and steps.py tells where a step's time goes.
+trainings are projected from that (what the first call takes longer, to make a graph, is counted once; torch.compile
+keeps its work on disk for the next process). "share" is the fraction of the speed that this machine reaches in one
+large float32 matrix product. Memory is a process's peak (Linux and macOS). Accuracies stand in results.md with the
+commands that give them; --whole prints those of every contender. gan.py and regressor.py time the two other lessons,
+and steps.py tells where a step's time goes.
 
 Run       python benchmarks/speed.py            three rounds on MNIST, into results.md; an hour on 2 cores
           python benchmarks/speed.py --networks mlp    its part of results.md alone; five minutes
@@ -14,6 +15,7 @@ Run       python benchmarks/speed.py            three rounds on MNIST, into resu
 
 import argparse
 import importlib
+import itertools
 import json
 import os
 import platform
@@ -110,12 +112,14 @@ def ours(argv):
     runs.Recorder = Recorder
     script, *flags = argv
     result = importlib.import_module(script).main(flags)
-    return updates[1] - updates[0], result["seconds_training"], result["test_accuracy"]
+    first, *later = (after - before for before, after in itertools.pairwise(updates))
+    start = first - (later[0] if later else 0)  # a call may take many updates, which each epoch has
+    return start, result["seconds_training"], result["test_accuracy"]
 
 
-def contenders():
-    """Return {name: function} of what is trained beside the lessons; a peer that is not installed is left out."""
-    return {"listing": listing, **peers.installed(peers.CLASSIFIERS)}
+def contenders(network):
+    """Return {name: function} of what is trained beside the lesson; a peer that is not installed is left out."""
+    return {"listing": listing, **peers.installed(peers.RECURRENT if "rnn" in LESSONS[network] else peers.CLASSIFIERS)}
 
 
 def contend(network, contender, data, seed, epochs):
@@ -123,9 +127,9 @@ def contend(network, contender, data, seed, epochs):
     from common import mnist
 
     whole = WHOLE[network]
-    if contender in contenders():
+    if contender in contenders(network):
         epochs = epochs or whole
-        start, seconds, accuracy = contenders()[contender](network, mnist.load_mnist(data), epochs, seed)
+        start, seconds, accuracy = contenders(network)[contender](network, mnist.load_mnist(data), epochs, seed)
     else:
         own = LESSONS[network] if contender == "lesson" else contender.replace("fast", "fast_mnist")
         if contender != "lesson":
@@ -144,14 +148,20 @@ def measure(network, contender, data, seed, epochs):
                "--seed", str(seed)]  # fmt: skip
     with tempfile.TemporaryFile("w+") as printed:
         process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        megabytes = peak_memory(process)
         printed.seek(0)
         text = printed.read()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{text}")
     facts = json.loads(text.splitlines()[-1])
-    return facts | {"megabytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6}
+    return facts | {"megabytes": megabytes}
+
+
+def peak_memory(process):
+    """Wait for the process to end, set its return code, and return the most memory that it had, in MB."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def product_rate(numbers="float32"):
@@ -215,7 +225,7 @@ def main():
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     path = PROJECT / "benchmarks" / "results.md"
     for network in args.networks:
-        measured = {name: [] for name in (*contenders(), "lesson", *(f"fast {name}" for name in FAST[network]))}
+        measured = {name: [] for name in (*contenders(network), "lesson", *(f"fast {name}" for name in FAST[network]))}
         rate = product_rate()
         for seed in range(rounds):
             for contender, facts in measured.items():
@@ -225,7 +235,7 @@ def main():
         rate = max(rate, product_rate())
         about = (f"`{' '.join(['python benchmarks/speed.py', *sys.argv[1:]])}`, {time.strftime('%Y-%m-%d')}: "
                  f"{os.cpu_count()} cores, {processor()}, {rate / 1e9:.0f} GFLOP/s in a float32 matrix product; Python "
-                 f"{platform.python_version()}, {versions}. Medians of rounds: {rounds}.")  # fmt: skip
+                 f"{platform.python_version()}, {versions}. Medians of {rounds} rounds.")  # fmt: skip
         part = section(network, measured, images, rate, about)
         print(f"\n{part}", flush=True)
         if not args.quick and not args.whole:

@@ -1,8 +1,8 @@
 """Where the time of one training step goes, by kind of operation, and how near it comes to the machine's product rate.
 
-The five classifiers as in their lessons and as in fast_mnist.py, on random images. A column is the sum of its
-operations' times in TensorFlow's own trace; operations that run side by side add up to more than the step. "share" is
-the fraction of the speed of one large float32 matrix product, which bfloat16 may exceed.
+The five classifiers as in their lessons and as in fast_mnist.py, but at a constant rate, on random images. A column is
+the sum of its operations' times in TensorFlow's own trace; operations that run side by side add up to more than the
+step. "share" is the fraction of the speed of one large float32 matrix product, which bfloat16 may exceed.
 
 Run       python benchmarks/steps.py            ten networks; three minutes
           python benchmarks/steps.py --quick    two of them, a few steps
@@ -40,7 +40,8 @@ def compiled(network, fast):
     model = settings.build_model(dropout=settings.dropout) if fast else settings.build_model()
     model.layers[-1].dtype_policy = "float32"
     if fast:
-        optimizer, loss = fast_mnist.optimizer(settings, settings.peak), keras.losses.CategoricalCrossentropy()
+        optimizer = fast_mnist.optimizer(settings, settings.peak)
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing)
     else:
         optimizer, loss = "adam" if network in ("mlp", "cnn") else "sgd", "categorical_crossentropy"
     model.compile(optimizer, loss, metrics=["accuracy"], steps_per_execution=20 if fast else 1)
@@ -81,19 +82,17 @@ def measure(network, fast, steps):
     """Return batch size, precision, milliseconds of a step, and those of each kind of operation."""
     model, batch_size, precision = compiled(network, fast)
     rng = np.random.default_rng(0)
-    x = rng.random((batch_size * steps, *model.input_shape[1:]), dtype="float32")
+    x = rng.random((batch_size * 3 * steps, *model.input_shape[1:]), dtype="float32")
     y = keras.utils.to_categorical(rng.integers(10, size=len(x)), 10)
 
-    def train():
-        model.fit(x, y, batch_size=batch_size, verbose=0)
-
-    train()
-    times = []
-    for _ in range(5):
+    def train(steps):
         started = time.perf_counter()
-        train()
-        times.append((time.perf_counter() - started) * 1000 / steps)
-    kinds = traced(train)
+        model.fit(x[: batch_size * steps], y[: batch_size * steps], batch_size=batch_size, verbose=0)
+        return (time.perf_counter() - started) * 1000
+
+    train(steps)
+    times = [(train(3 * steps) - train(steps)) / (2 * steps) for _ in range(5)]  # without what `fit` takes to begin
+    kinds = traced(lambda: train(steps))
     return batch_size, precision, statistics.median(times), {name: kinds[name] / steps for name in KINDS}
 
 

@@ -35,7 +35,7 @@ class _Options(tf.data.Options):
 
 
 class _Reshuffling(data_adapters.ArrayDataAdapter):
-    """Keras's adapter of arrays, with an order drawn anew for each epoch."""
+    """Keras's adapter of arrays, which reads them in place where it can, in an order drawn anew for each epoch."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
