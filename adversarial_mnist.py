@@ -133,9 +133,9 @@ def main(argv=None):
         plain = load(args.model, plain)
     run = runs.Run("adversarial_mnist", args, strategy, digits)
     defended = Defended(model, args.defence)
+    steps = args.epochs * math.ceil(len(x_train) / args.batch_size)
+    rate = one_cycle(PEAK[args.architecture], settings.warmup, steps)
     for network in (plain, defended):
-        steps = args.epochs * math.ceil(len(x_train) / args.batch_size)
-        rate = one_cycle(PEAK[args.architecture], settings.warmup, steps)
         network.compile(loss="categorical_crossentropy", optimizer=keras.optimizers.Adam(rate), metrics=["accuracy"])
     model.summary()
     diagram(run.folder / "defended.png", model)

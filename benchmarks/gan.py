@@ -21,10 +21,9 @@ import gan_mnist  # first: it starts TensorFlow without its log lines
 import numpy as np
 import peers
 import tensorflow as tf
+from peers import BATCH_SIZE, RATE
 from tensorflow import keras
 from tensorflow.keras import layers
-
-BATCH_SIZE, RATE = peers.BATCH_SIZE, peers.RATE
 
 
 def classic(x_train):

@@ -18,12 +18,17 @@ SHAPES = {"mlp": (784,), "cnn": (28, 28, 1), "rnn": (28, 28), "lstm": (28, 28), 
 RATE, LEAK = 2e-4, 0.01  # of the GAN: the listing's learning rate, and the slope of LeakyReLU
 
 
+def pixels(images, network):
+    """Return the images (count, 28, 28) as float32 numbers from 0 to 1, in the shape that the network reads."""
+    return images.reshape(-1, *SHAPES[network]).astype("float32") / 255
+
+
 def epochs_of(train, digits, network, epochs, seed):
     """Call `train(x, y)` for each batch; return the seconds up to the first update, and all of them.
 
     What `train` returns is waited for after the first update and after the last by float().
     """
-    x = (digits.x_train.reshape(-1, *SHAPES[network]) / np.float32(255)).astype("float32")
+    x = pixels(digits.x_train, network)
     y, rng = digits.y_train.astype("int32"), np.random.default_rng(seed)
     started, first = time.perf_counter(), None
     for _ in range(epochs):
@@ -78,7 +83,7 @@ def torch_classifier(network, digits, epochs, seed, compiled=False):
     seconds = epochs_of(train, digits, network, epochs, seed)
     model.eval()
     with torch.no_grad():
-        answers = model(tensor((digits.x_test.reshape(-1, *SHAPES[network]) / 255).astype("float32"))).argmax(1).numpy()
+        answers = model(tensor(pixels(digits.x_test, network))).argmax(1).numpy()
     return *seconds, float(np.mean(answers == digits.y_test))
 
 
@@ -132,8 +137,8 @@ def jax_classifier(network, digits, epochs, seed):
 
     seconds = epochs_of(train, digits, network, epochs, seed)
     answer = jax.jit(Network(train=False).apply)
-    x_test = (digits.x_test.reshape(-1, *SHAPES[network]) / 255).astype("float32")
-    return *seconds, float(np.mean(np.argmax(answer(weights, x_test), axis=1) == digits.y_test))
+    answers = np.argmax(answer(weights, pixels(digits.x_test, network)), axis=1)
+    return *seconds, float(np.mean(answers == digits.y_test))
 
 
 def torch_gan(x_train):

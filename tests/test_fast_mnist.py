@@ -64,8 +64,9 @@ def test_the_saved_network_goes_on_learning(trained):
     assert saved.evaluate(x, y, verbose=0, return_dict=True)["loss"] < 0.8 * before["loss"]
 
 
-def test_the_loss_aims_for_the_confidence_that_label_smoothing_leaves(trained):
-    _, fitted = trained("mlp", "--limit", "20", "--epochs", "1")
+@pytest.mark.parametrize("network", ["mlp", "cnn", "rnn"])
+def test_the_loss_aims_for_the_confidence_that_label_smoothing_leaves(network, trained):
+    _, fitted = trained(network, "--limit", "20", "--epochs", "1", "--precision", "float32")
     truth, answer = np.eye(10)[:1], np.full((1, 10), 0.1 / 9)
     answer[0, 0] = 0.9
     expected = -0.91 * np.log(0.9) - 0.09 * np.log(0.1 / 9)
@@ -172,7 +173,7 @@ def test_a_bad_flag_is_refused_before_anything_is_written(argv, message):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "tolerance", "least"),
-    [("mlp", 0.15, 98.27), ("cnn", 0.08, 99.22), ("cnn-best", 0.08, 99.5), ("rnn", 0.15, 98.09), ("lstm", 0.15, 99.0),
+    [("mlp", 0.15, 98.27), ("cnn", 0.08, 99.22), ("cnn-best", 0.08, 99.5), ("rnn", 0.1, 98.1), ("lstm", 0.15, 99.0),
      ("gru", 0.15, 99.0)],
 )  # fmt: skip
 def test_the_networks_reach_what_the_card_says(network, tolerance, least):
