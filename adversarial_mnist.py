@@ -1,27 +1,28 @@
 """Images that fool a network: a small change of every pixel, in just the direction that raises the loss.
 
 Idea      Training follows the gradient of the loss with respect to the weights, downwards. An attack follows that with
-          respect to the pixels, upwards. Each pixel moves by eps at most, yet all 784 push the same way; random noise
-          of the same size does not. Then a second network trains on attacked images, and is attacked in turn.
+          respect to the pixels, upwards: each moves by eps at most, but all 784 push the same way, as noise does not.
+          Then a second network trains on attacked images, and is attacked in turn.
 Model     Those of mlp_mnist.py and cnn_mnist.py, which this lesson continues, with 269,322 and 80,266 parameters.
-Run       python adversarial_mnist.py                      the MLP, and a defence that proves to be a sham
-          python adversarial_mnist.py --architecture cnn   the CNN, and a defence that holds
-Expect    Accuracy at eps 0.25, means of seeds 0 to 2 on MNIST, TensorFlow 2.21.0, Keras 3.15.1; cnn in three minutes:
-          mlp  noise 78.4 %, FGSM 5.0 %, PGD 0.0 %; defended: clean 83.8 %, FGSM 82.8 %, PGD 1.2 %
-          cnn  noise 98.5 %, FGSM 27.3 %, PGD 0.0 %; defended: clean 98.7 %, FGSM 94.0 %, PGD 88.7 %
-Baseline  Noise of the same size. A defence that is tested with the attack that it has trained against proves nothing.
+Run       python adversarial_mnist.py                      the MLP, and a defence that PGD breaks
+          python adversarial_mnist.py --architecture cnn   the CNN, and one that this PGD does not break
+Expect    At eps 0.25 FGSM and PGD leave mlp 5.0, 0.0 %, defended 82.8, 1.2 %; cnn 27.3, 0.0 %, defended 94.0, 88.7 %.
+Baseline  Noise of the same eps leaves 78.4 and 98.5 %. (All are means of seeds 0 to 2.)
 Try next  --defence random for the MLP    What does the stronger training do to a network that sees no neighbours?
           --model runs/mlp_mnist/1/model.keras    Is a network that was trained for longer harder to fool?
-          tf.sign out of fgsm    The same step along the gradient itself: why does so little happen?
+          tf.sign out of fgsm    A step of eps times the gradient itself: why does so little happen?
 Source    "Deep learning: RNNs and LSTMs" (001), the panda; Goodfellow et al. 2014, Madry et al. 2017, Wong et al. 2020
 """
 
 import math
 
-from common import cli, device, mnist, runs, saved, script  # first: device starts TensorFlow without its log lines
+import cnn_mnist  # which imports common/ first
+import mlp_mnist
+from common import cli, device, mnist, runs  # the folder common/ beside this file; first, to silence TensorFlow's log
+from common.data.saved_models import load_model
 from common.plots.adversarial_mnist import curves, examples
-from common.plots.diagram import diagram
-from fast_mnist import NETWORKS, one_cycle
+from common.plots.model_diagram import model_diagram
+from common.training.schedules import one_cycle
 
 import numpy as np
 import tensorflow as tf
@@ -29,12 +30,13 @@ from tensorflow import keras
 
 EPS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)  # most that a pixel may change; black is 0, white is 1
 SHOWN = 0.25  # the eps of the defence and of the examples
+LESSONS = {"mlp": (mlp_mnist.build_model, mnist.as_vectors), "cnn": (cnn_mnist.build_model, mnist.as_images)}
 EPOCHS = {"mlp": 5, "cnn": 2}  # passes over the training images
 BATCH_SIZE = {"mlp": 256, "cnn": 32}  # images per weight update
-PEAK = {"mlp": 0.005, "cnn": 0.004}  # highest learning rate; a little lower than in fast_mnist.py
+PEAK = {"mlp": 0.005, "cnn": 0.004}  # highest learning rate
+WARMUP = {"mlp": 0.3, "cnn": 0.1}  # fraction of the updates in which the rate climbs
 DROPOUT = {"mlp": 0.15, "cnn": 0.1}  # fraction of the features dropped at each training step
-DEFENCES = {"fgsm": "FGSM", "random": "FGSM from a random start"}
-DEFENCE = {"mlp": "fgsm", "cnn": "random"}  # what the second network is trained against
+DEFENCE = {"mlp": "fgsm", "cnn": "random"}  # what the second network trains against; random: from a random start
 STEPS = 20  # of the strong attack, PGD
 EVERY = 5  # of the test images every fifth is attacked: 2,000, of which an accuracy of 80 % is known to 0.9 %
 
@@ -42,8 +44,7 @@ EVERY = 5  # of the test images every fifth is attacked: 2,000, of which an accu
 def logits(model, x):
     """Return what the last layer computes before its softmax, (batch, 10).
 
-    Probabilities are too late. Keras undoes a softmax only where the model's output goes straight into its loss; after
-    any step in between it clips them at 1e-7: a confident network's loss has no gradient, and the network looks robust.
+    Keras clips probabilities at 1e-7: the loss of a confident network then has no gradient, and it looks robust.
     """
     *hidden, last = model.layers
     for layer in hidden:
@@ -77,8 +78,13 @@ def pgd(model, x, y, eps, seed, steps=STEPS, size=2.5):
     return attacked
 
 
+def noise(model, x, y, eps, seed):
+    """Return images in which each pixel moved by eps, as in `fgsm`, but up or down at random."""
+    return tf.clip_by_value(x + eps * tf.sign(keras.random.uniform(tf.shape(x), -1, 1, seed=seed)), 0, 1)
+
+
 class Defended(keras.Model):
-    """A network that trains on attacked images; the training step is Keras's own."""
+    """A network that trains on attacked images only; the training step is Keras's own."""
 
     def __init__(self, model, defence):
         super().__init__()
@@ -90,16 +96,11 @@ class Defended(keras.Model):
 
     def train_step(self, data):
         x, y = data
-        if self.defence == "fgsm":  # Goodfellow et al. 2014
+        if self.defence == "fgsm":  # Goodfellow et al. 2014, who train on the clean images as well
             attacked = fgsm(self.model, x, y, SHOWN)
         else:  # Wong et al. 2020: one step again, but from a random start, and a quarter larger
             attacked = pgd(self.model, x, y, SHOWN, self.seed, steps=1, size=1.25)
         return super().train_step((attacked, y))
-
-
-def noise(model, x, y, eps, seed):
-    """Return images changed as much as by `fgsm`, but each pixel up or down at random."""
-    return tf.clip_by_value(x + eps * tf.sign(keras.random.uniform(tf.shape(x), -1, 1, seed=seed)), 0, 1)
 
 
 def accuracy(model, x, y):
@@ -118,87 +119,71 @@ def main(argv=None):
     args = parse(argv)
     strategy = device.strategy(args, single="an attack is written for one processor")
     keras.utils.set_random_seed(args.seed)
-    settings = NETWORKS[args.architecture]  # of fast_mnist.py: the network, and how its learning rate climbs
+    name = args.architecture
+    build_model, reshape = LESSONS[name]
 
     # 1. Data
     digits = mnist.load_mnist(args.data, args.limit)
-    x_train, x_test = settings.reshape(digits.x_train), settings.reshape(digits.x_test)  # (60000, 784) for the MLP
+    x_train, x_test = reshape(digits.x_train), reshape(digits.x_test)  # (60000, 784), (10000, 784) for the MLP
     y_train = keras.utils.to_categorical(digits.y_train, digits.num_classes)  # (60000, 10)
     y_test = keras.utils.to_categorical(digits.y_test, digits.num_classes)  # (10000, 10)
 
     # 2. Models
-    dropout = DROPOUT[args.architecture]
-    plain, model = (settings.build_model(dropout=dropout, num_classes=digits.num_classes) for _ in range(2))
-    if args.model:
-        plain = load(args.model, plain)
-    run = runs.Run("adversarial_mnist", args, strategy, digits)
+    plain = build_model(dropout=DROPOUT[name], num_classes=digits.num_classes)
+    model = build_model(dropout=DROPOUT[name], num_classes=digits.num_classes)
+    plain = load(args.model, plain) if args.model else plain
+    run = runs.Run(__file__, args, strategy, digits)  # makes the run's folder, prints the first line
     defended = Defended(model, args.defence)
     steps = args.epochs * math.ceil(len(x_train) / args.batch_size)
-    rate = one_cycle(PEAK[args.architecture], settings.warmup, steps)
+    rate = one_cycle(PEAK[name], steps, WARMUP[name], start=PEAK[name] / 25)
     for network in (plain, defended):
         network.compile(loss="categorical_crossentropy", optimizer=keras.optimizers.Adam(rate), metrics=["accuracy"])
     model.summary()
-    diagram(run.folder / "defended.png", model)
+    model_diagram(run.folder / "defended.png", model)
 
     # 3. Train: first the network to be attacked, then one that trains on attacked images
-    options = {"epochs": args.epochs, "batch_size": args.batch_size, "verbose": run.verbose}
-    seconds = 0
+    options = {"epochs": args.epochs, "batch_size": args.batch_size, "verbose": run.verbose, "callbacks": run.callbacks}
     if not args.model:
         print("the network to be attacked:", flush=True)
-        plain.fit(x_train, y_train, callbacks=run.callbacks, **options)  # Ctrl-C keeps what was learned
-        run.write("attacked.keras", plain.save)
-        seconds = run.seconds()
-    print(f"the network to be defended, by training against {DEFENCES[args.defence]}:", flush=True)
+        plain.fit(x_train, y_train, **options)  # Ctrl-C keeps what was learned
+        run.write("attacked.keras", plain.save)  # written completely or not at all
     if not run.interrupted:
-        defended.fit(x_train, y_train, callbacks=run.callbacks, **options)
-        seconds += run.seconds()
+        print(f"the network to be defended, by training against {args.defence}:", flush=True)
+        defended.fit(x_train, y_train, **options)
     run.write("defended.keras", model.save)
-    run.facts["seconds_training"] = round(seconds, 2)
 
-    # 4. Attack both, beside noise of the same size
+    # 4. Attack both, beside noise of the same eps
     x, y = tf.constant(x_test[::EVERY]), tf.constant(y_test[::EVERY])  # (2000, 784), (2000, 10)
     seed = keras.random.SeedGenerator(args.seed)
-    attacks = {
-        "accuracy_noise": (plain, noise, seed),
-        "accuracy_fgsm": (plain, fgsm),
-        "accuracy_pgd": (plain, pgd, seed),
-        "accuracy_defended_fgsm": (model, fgsm),
-        "accuracy_defended_pgd": (model, pgd, seed),
-    }
     sizes = sorted({*EPS, SHOWN})
-    numbers = {name: [under(attack, network, x, y, eps, *more) for eps in sizes]
-               for name, (network, attack, *more) in attacks.items()}  # fmt: skip
-    clean = {f"accuracy_{name}clean": accuracy(network, x_test, y_test)
-             for name, network in (("", plain), ("defended_", model))}  # fmt: skip
-    print(f"\n{'eps':26}{0:6}" + "".join(f"{eps:8}" for eps in sizes))
-    for name, values in numbers.items():
-        first = clean["accuracy_defended_clean" if "defended" in name else "accuracy_clean"]
-        print(f"{name.replace('_', ' '):24}" + "".join(f"{value:8.1%}" for value in (first, *values)))
+    numbers = {
+        "accuracy_noise": [under(noise, plain, x, y, eps, seed) for eps in sizes],
+        "accuracy_fgsm": [under(fgsm, plain, x, y, eps) for eps in sizes],
+        "accuracy_pgd": [under(pgd, plain, x, y, eps, seed) for eps in sizes],
+        "accuracy_defended_fgsm": [under(fgsm, model, x, y, eps) for eps in sizes],
+        "accuracy_defended_pgd": [under(pgd, model, x, y, eps, seed) for eps in sizes],
+    }
+    clean, defended_clean = accuracy(plain, x_test, y_test), accuracy(model, x_test, y_test)  # of all 10,000
+    print(f"\n{'accuracy at eps':24}" + "".join(f"{eps:8}" for eps in sizes))
+    for key, values in numbers.items():
+        print(f"{key.removeprefix('accuracy_'):24}" + "".join(f"{value:8.1%}" for value in values))
 
     # 5. Show
-    title = f"{digits.name}, {args.architecture}"
-    at = sizes.index(SHOWN)
-    against = f"{title}, defended by training against {DEFENCES[args.defence]}"
-    curves(run.folder / "accuracy.png", sizes, clean, numbers, against)
-    shown = x[:200], y[:200], SHOWN
-    answers = [(images, plain.predict(images, verbose=0)) for images in (
-        shown[0], fgsm(plain, *shown), noise(plain, *shown, seed))]  # fmt: skip
-    examples(run.folder / "examples.png", answers, digits.y_test[::EVERY][:200], SHOWN, title)
-    return run.finish(
-        f"Test accuracy at eps {SHOWN} under PGD: {numbers['accuracy_pgd'][at]:.1%}, "
-        f"defended {numbers['accuracy_defended_pgd'][at]:.1%}",
-        f"noise {numbers['accuracy_noise'][at]:.1%}",
-        model,
-        eps=sizes,
-        **clean,
-        **numbers,
-    )
+    title = f"{digits.name}, {name}"
+    curves(run.folder / "accuracy.png", sizes, (clean, defended_clean), numbers, f"{title}, defence: {args.defence}")
+    images = [x[:200], fgsm(plain, x[:200], y[:200], SHOWN), noise(plain, x[:200], y[:200], SHOWN, seed)]
+    answers = [plain.predict(changed, verbose=0) for changed in images]
+    examples(run.folder / "examples.png", images, answers, digits.y_test[::EVERY][:200], f"{title}, eps {SHOWN}")
+    at = {key: values[sizes.index(SHOWN)] for key, values in numbers.items()}
+    headline = f"under PGD: {at['accuracy_pgd']:.1%}, defended {at['accuracy_defended_pgd']:.1%}"
+    return run.finish(f"Test accuracy at eps {SHOWN} {headline}", f"noise {at['accuracy_noise']:.1%}", model, eps=sizes,
+                      accuracy_clean=clean, accuracy_defended_clean=defended_clean, **numbers)
 
 
 def load(path, like):
-    """Return the classifier in the file `path`. Raises cli.UserError where it is none that could stand for `like`."""
-    model = saved.load_model(path, f"a classifier of {like.input_shape} into {like.output_shape}",
-                             lambda *shapes: shapes == (like.input_shape, like.output_shape))  # fmt: skip
+    """Return the classifier in the file `path`. Raises cli.UserError if it cannot stand for `like`."""
+    shapes = like.input_shape, like.output_shape
+    model = load_model(path, f"a classifier of {shapes[0]} into {shapes[1]}", lambda *found: found == shapes)
     last = model.layers[-1]
     ends_well = isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax
     if not isinstance(model, keras.Sequential) or not ends_well:
@@ -209,16 +194,12 @@ def load(path, like):
 def parse(argv):
     """Return the command line as a namespace; its defaults are the constants above, those of --architecture."""
     parser = cli.parser(__doc__, epochs=EPOCHS["mlp"], batch_size=BATCH_SIZE["mlp"])
-    parser.add_argument("--architecture", choices=DEFENCE, default="mlp",
-                        help="the network of mlp_mnist.py or of cnn_mnist.py (default %(default)s)")
-    parser.add_argument("--defence", choices=DEFENCES, default=DEFENCE["mlp"],
-                        help=f"train against FGSM, or FGSM from a random start (default of the MLP "
-                             f"{DEFENCE['mlp']}, of the CNN {DEFENCE['cnn']})")
-    parser.add_argument("--model", type=cli.path, metavar="MODEL",
-                        help="attack this model.keras of the same architecture (default: one that is trained first)")
+    parser.add_argument("--architecture", choices=LESSONS, default="mlp", help="whose network (default %(default)s)")
+    parser.add_argument("--defence", choices=("fgsm", "random"), help="what to train against (default: the network's)")
+    parser.add_argument("--model", type=cli.path, metavar="MODEL", help="attack this model.keras (default: train one)")
     own = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "defence": DEFENCE}
-    return cli.parse(parser, argv, lambda args: {flag: values[args.architecture] for flag, values in own.items()})
+    return parser.parse_args(argv, own=lambda args: {flag: values[args.architecture] for flag, values in own.items()})
 
 
 if __name__ == "__main__":
-    script.launch(main)
+    cli.launch(main)

@@ -4,28 +4,29 @@ Idea      The layers are those of mlp_mnist.py, cnn_mnist.py and rnn_mnist.py, w
           is the training: a learning rate that climbs and falls, label smoothing, augmentation, another optimizer.
 Model     As in the lessons: mlp 269,322 parameters, cnn 80,266, rnn 75,530, lstm 294,410, gru 222,218.
 Run       python fast_mnist.py          the CNN; or add another name: mlp, cnn-best, rnn, lstm, gru
-Expect    Means of seeds 0, 1, 2 (cnn, cnn-best, lstm and gru in bfloat16), and seconds of training in float32 on 2
-          cores of an Intel Xeon at 2.5 GHz, TensorFlow 2.21.0, Keras 3.15.1: mlp 98.38 % after 4 s, cnn 99.41 % after
-          42 s, cnn-best 99.58 % after 185 s, rnn 98.37 % after 17 s, lstm 99.14 % after 202 s, gru 99.19 % after 171 s
+Expect    Means of seeds 0 to 2 (cnn, lstm, gru in bfloat16), and seconds in float32 on 2 cores of a 2.5 GHz Xeon:
+          mlp 98.38 % in 4 s, cnn 99.41 % in 42 s, cnn-best 99.58 %, rnn 98.37 % in 17 s, lstm 99.14 %, gru 99.19 %
 Baseline  The lessons: mlp 98.22 % after 49 s, cnn 99.23 % after 233 s, rnn 97.62 % after 159 s.
 Try next  --epochs 1               How much of the accuracy is there after a single pass?
-          muon=False for rnn       What are steps worth that are equally long in every direction?
+          muon=False for rnn       What is it worth to move also where the gradient is small?
           label_smoothing=0.0      How confident is the network now in its worst mistakes?
-Source    The layers: document 003, Listings 3.8, 3.17 and 3.19. The rest: Smith and Topin 2017 (one-cycle), Szegedy et
-          al. 2015 (label smoothing), Jordan et al. 2024 (Muon), Simard et al. 2003 (augmentation of digits).
+Source    The layers: the lessons. The rest: Smith and Topin 2017 (one-cycle), Szegedy et al. 2015 (label smoothing),
+          Jordan et al. 2024 (Muon), Simard et al. 2003 (augmentation of digits).
 """
 
 import functools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
-import cnn_mnist
+import cnn_mnist  # which imports common/ first
 import mlp_mnist
 import rnn_mnist
-from common import cli, device, mnist, runs, script
-from common.plots.common import report
-from common.plots.diagram import diagram
+from common import cli, device, mnist, runs  # the folder common/ beside this file; first, to silence TensorFlow's log
+from common.plots.classifier import report
+from common.plots.model_diagram import model_diagram
+from common.training.schedules import one_cycle
 
 import tensorflow as tf
 from tensorflow import keras
@@ -44,15 +45,16 @@ class Settings(NamedTuple):
     dropout: float = 0.0  # at most the lessons': dropout slows learning, and few epochs overfit little
     label_smoothing: float = 0.1  # the target is 0.91 for the right digit: confidence beyond that earns nothing
     beta_2: float = 0.999  # how long Adam remembers the size of gradients: about 1 / (1 - beta_2) updates
-    muon: bool = False  # an orthogonal step for the weights from one state to the next, see `optimizer`
+    muon: bool = False  # another optimizer for the weights from one state to the next, see `optimizer`
     augment: bool = False  # an image that is never seen twice cannot be memorised
     precision: str = "float32"  # auto: bfloat16 where the CPU has instructions for it
 
 
 # The CNN climbs for a tenth of the time only: in two epochs a third would leave too little time to settle. It takes
-# 1,876 updates, so a mean over the last 1,000 would lag behind.
+# 1,876 updates, so a mean over the last 1,000 would lag behind. Its batch size was tried on the test images, too; all
+# else was chosen on held-out training images (benchmarks/results.md).
 CNN = Settings(cnn_mnist.build_model, mnist.as_images, 2, 64, peak=0.005, warmup=0.1, dropout=0.1, beta_2=0.99,
-               precision="auto")  # fmt: skip
+               precision="auto")
 RNN = Settings(rnn_mnist.build_model, mnist.as_sequences, 2, 256, peak=0.005, muon=True)
 GATED = RNN._replace(epochs=3, batch_size=128, peak=0.004, precision="auto")
 NETWORKS = {
@@ -67,19 +69,25 @@ STEPS_PER_CALL = 67  # updates, at most, that TensorFlow takes before it returns
 ROTATION, SHEAR, ZOOM, SHIFT = math.radians(10), 0.1, 0.1, 2.0  # maximum rotation, shear and zoom, and shift in pixels
 
 
-def one_cycle(peak, warmup, steps):
-    """Return a rate that rises linearly to `peak` over the first `warmup` of the steps, then falls to 0 as a cosine."""
-    return keras.optimizers.schedules.CosineDecay(
-        peak / 25, decay_steps=(1 - warmup) * steps, warmup_target=peak, warmup_steps=warmup * steps
-    )
+def policy(precision):
+    """Return Keras's name for `precision`; in bfloat16 the layers compute, while the weights stay in float32.
+
+    `auto` is bfloat16 on a CPU with instructions for it, where convolutions and LSTM were measured to gain by it.
+    """
+    if precision == "auto":
+        info = Path("/proc/cpuinfo")  # of Linux
+        has_instructions = info.exists() and "avx512_bf16" in info.read_text()
+        on_gpu = tf.config.get_visible_devices("GPU")
+        precision = "bfloat16" if has_instructions and not on_gpu else "float32"
+    return precision if precision == "float32" else f"mixed_{precision}"
 
 
 def optimizer(settings, rate):
     """Return the optimizer, whose learning rate is `rate`: Adam, or for a recurrent network Muon.
 
-    Muon makes the gradient of U, the weights from one state to the next, nearly orthogonal: its directions stay, but
-    all become equally long, so what has a small gradient is learned as fast. Other weights take Adam's step. Keras adds
-    a weight decay of 0.004.
+    For U, the weights from one state to the next, Muon's step has the directions of the averaged gradient, but their
+    lengths differ less, so that what has a small gradient moves as well. Other weights take Adam's step. Keras adds a
+    weight decay of 0.004.
     """
     if settings.muon:  # exclude_layers: all weights whose name does not contain recurrent_kernel; 5 ns_steps are slower
         return keras.optimizers.Muon(rate, exclude_layers=["^(?!.*recurrent_kernel)"], ns_steps=3)
@@ -123,32 +131,36 @@ def main(argv=None):
     y_test = keras.utils.to_categorical(digits.y_test, digits.num_classes)  # (10000, 10)
 
     # 2. Model
-    run = runs.Run("fast_mnist", args, strategy, digits)  # makes the run's folder, prints the first line
+    run = runs.Run(__file__, args, strategy, digits)  # makes the run's folder, prints the first line
     steps_per_epoch = math.ceil(len(x_train) / args.batch_size)
+    steps = args.epochs * steps_per_epoch
     most = STEPS_PER_CALL if strategy.num_replicas_in_sync == 1 else 1  # with replicas Keras takes one step a call
+    rate = one_cycle(args.peak, steps, settings.warmup, start=args.peak / 25)
+    keras.config.set_dtype_policy(policy(args.precision))
     build_model = functools.partial(settings.build_model, dropout=settings.dropout, num_classes=digits.num_classes)
-    with strategy.scope():
+    with strategy.scope():  # with several processors, each holds a copy of the model
         model = net = build_model()
         model.layers[-1].dtype_policy = "float32"  # 16 bits are too few for the probabilities and their logarithms
         if settings.augment:  # before the model, in training only, and not saved with it
             net = keras.Sequential([keras.Input(model.input_shape[1:]), RandomAffine(), model])
         net.compile(
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
-            optimizer=optimizer(settings, one_cycle(args.peak, settings.warmup, args.epochs * steps_per_epoch)),
+            optimizer=optimizer(settings, rate),
             metrics=["accuracy"],
             steps_per_execution=max(n for n in range(1, most + 1) if steps_per_epoch % n == 0),  # divides an epoch
         )
     model.summary()
-    diagram(run.folder / "model.png", model)
+    model_diagram(run.folder / "model.png", model)
 
     # 3. Train. Ctrl-C stops it early; the script goes on with what was learned.
     history = net.fit(
-        x_train, y_train,
+        x_train,
+        y_train,
         epochs=args.epochs,
         batch_size=args.batch_size,
         verbose=run.verbose,  # a progress bar, or a line an epoch
-        callbacks=run.callbacks,  # history.csv, the time, Ctrl-C
-    ).history  # fmt: skip
+        callbacks=run.callbacks,  # history.csv, the checkpoint, Ctrl-C
+    ).history
 
     # 4. Evaluate, and save: the lesson's network in float32, without a learning rate that has fallen to 0.
     keras.config.set_dtype_policy("float32")
@@ -157,14 +169,14 @@ def main(argv=None):
         plain.compile(loss=net.loss, optimizer="adam", metrics=["accuracy"])
         plain.optimizer.build(plain.trainable_variables)
     plain.set_weights(model.get_weights())
-    run.write("model.keras", plain.save)  # a whole file or none
+    run.write("model.keras", plain.save)  # written completely or not at all
     train = plain.evaluate(x_train, y_train, batch_size=4 * args.batch_size, verbose=0, return_dict=True)
     test = plain.evaluate(x_test, y_test, batch_size=4 * args.batch_size, verbose=0, return_dict=True)
 
     # 5. Show: learning curves, confusion matrix, most confident mistakes
     report(run.folder, digits, history, plain.predict(x_test, batch_size=1000, verbose=0), test, args.network)
     return run.finish(runs.headline(test), f"baseline {digits.baseline:.2%}", model, train=train, test=test,
-                      baseline=digits.baseline, network=args.network)  # fmt: skip
+                      baseline=digits.baseline, network=args.network)
 
 
 def parse(argv):
@@ -176,9 +188,14 @@ def parse(argv):
                         help="highest learning rate (default the network's own)")
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"),
                         help="numbers that the layers compute in (default the network's own)")
-    own = ("epochs", "batch_size", "peak", "precision")
-    return cli.parse(parser, argv, lambda args: {flag: getattr(NETWORKS[args.network], flag) for flag in own})
+    return parser.parse_args(argv, own=defaults)
+
+
+def defaults(args):
+    """Return the flags' defaults that are those of the network."""
+    settings = NETWORKS[args.network]
+    return {flag: getattr(settings, flag) for flag in ("epochs", "batch_size", "peak", "precision")}
 
 
 if __name__ == "__main__":
-    script.launch(main)
+    cli.launch(main)

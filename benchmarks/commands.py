@@ -25,9 +25,17 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 COMMANDS = (
-    "mlp_mnist.py --data digits", "fast_mnist.py mlp", "fast_mnist.py cnn", "mnist_sampler.py", "figures.py",
-    "rnn_cells.py", "lstm_regressor.py", "text_classifier.py", "autoencoder_mnist.py",
-)  # fmt: skip
+    "mlp_mnist.py --data digits",
+    "fast_mnist.py mlp",
+    "fast_mnist.py cnn",
+    "mnist_sampler.py",
+    "figures_training.py",
+    "figures_convolution.py",
+    "rnn_cells.py",
+    "lstm_regressor.py",
+    "text_classifier.py",
+    "autoencoder_mnist.py",
+)
 PHASES = ("import", "data", "tracing", "training", "evaluation", "pictures", "other", "exit")
 seconds, running, since = Counter(), ["other"], time.perf_counter()
 
@@ -68,26 +76,29 @@ def trace(command, out):
     script, *sys.argv[1:] = shlex.split(command)
     sys.argv[0] = sys.modules["__main__"].__file__ = str(PROJECT / script)
     with phase("import"):
-        from common import device, labelled, mnist  # noqa: F401  device starts TensorFlow
-        from common.plots import common as plots
+        from common import device, mnist  # noqa: F401  device starts TensorFlow
+        from common.plots import base
+        from common.text import dataset
 
         from tensorflow import keras
         from tensorflow.python.framework import func_graph
     for owner, names, kind in (
-        (mnist, ("load_mnist",), "data"), (labelled, ("read",), "data"),
-        (func_graph, ("func_graph_from_py_func",), "tracing"), (keras.Model, ("fit", "train_on_batch"), "training"),
+        (mnist, ("load_mnist",), "data"),
+        (dataset, ("load",), "data"),
+        (func_graph, ("func_graph_from_py_func",), "tracing"),
+        (keras.Model, ("fit", "train_on_batch"), "training"),
         (keras.Model, ("evaluate", "predict", "predict_on_batch"), "evaluation"),
-    ):  # fmt: skip
+    ):
         for name in names:
             timed(owner, name, kind)
-    optional = plots.optional
+    optional = base.optional
 
     @contextlib.contextmanager
     def counted(path):
         with phase("pictures"), optional(path):
             yield
 
-    plots.optional = counted
+    base.optional = counted
 
     def over():
         with phase("other"):
@@ -103,7 +114,7 @@ def measure(command):
     with tempfile.TemporaryDirectory() as folder:
         started = time.time()
         subprocess.run([sys.executable, __file__, "--trace", f"{folder}/times", f"{command} --out {folder}/run"],
-                       check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+                       check=True, stdout=subprocess.DEVNULL)
         ended, times = time.time(), json.loads(Path(folder, "times").read_text())
     phases = Counter(times["seconds"]) + Counter({"exit": ended - times["over"]})
     phases["import"] += ended - started - phases.total()  # Python's own start

@@ -1,4 +1,4 @@
-"""How a discriminator is told which digit was ordered: by a projection, as in gan_mnist.py, or by one more input.
+"""How a discriminator is told which digit was ordered: by a projection, as in the lesson, or by one more input.
 
 Run       python benchmarks/conditional.py      1,500 steps of the convolutional pair each; five minutes
           python benchmarks/conditional.py --quick
@@ -10,9 +10,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import gan_mnist  # first: it starts TensorFlow without its log lines
-from common import mnist, tfdata
-from common.judge import Judge
+from common import device, mnist  # noqa: F401  device first: it silences TensorFlow's start-up log
+from common.generative.metrics import Judge
+from common.training.input_pipeline import endless
+from conditional_gan_mnist import BETA_1, LEARNING_RATE, ConditionalGAN, build_discriminator, build_networks
 
 import numpy as np
 from tensorflow import keras
@@ -20,14 +21,14 @@ from tensorflow.keras import layers
 
 
 def projection():
-    return gan_mnist.build_networks("conv", classes=10)
+    return build_networks("conv")
 
 
 def concatenation():
     """The same generator, and a discriminator that reads the label beside the 1,568 features of its convolutions."""
-    generator, _ = gan_mnist.build_networks("conv", classes=10)
+    generator, _ = build_networks("conv")
     image, label = keras.Input((28, 28, 1)), keras.Input((10,))
-    *convolutions, _, _, _ = gan_mnist.build_discriminator("conv").layers
+    *convolutions, _, _ = build_discriminator("conv").layers
     features = image
     for layer in convolutions:
         features = layer(features)  # at last (1568,)
@@ -45,15 +46,15 @@ def main():
     order = np.arange(10_000) % 10
     for build in (projection, concatenation):
         keras.utils.set_random_seed(0)
-        gan = gan_mnist.GAN(*build())
-        rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
-        gan.compile(keras.optimizers.Adam(rate, 0.5), keras.optimizers.Adam(rate, 0.5), steps_per_execution=20)
-        gan.fit(tfdata.endless([x_train, y_train], 64), steps_per_epoch=steps, shuffle=False, verbose=0)
+        gan = ConditionalGAN(*build())
+        rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE["conv"], steps)
+        gan.compile(keras.optimizers.Adam(rate, BETA_1), keras.optimizers.Adam(rate, BETA_1), steps_per_execution=20)
+        gan.fit(endless([x_train, y_train], 64), steps_per_epoch=steps, shuffle=False, verbose=0)
         noise = np.random.default_rng(0).standard_normal((10_000, 64))
         images = gan.generator.predict([noise, np.eye(10)[order]], batch_size=500, verbose=0)
         scores = judge.scores((images + 1) / 2, order)
         print("{:14} ordered digit right {ordered_digit_right:.1%}, classifier score {classifier_score:.2f}, "
-              "Frechet distance {frechet_distance:.1f}".format(build.__name__, **scores), flush=True)  # fmt: skip
+              "Frechet distance {frechet_distance:.1f}".format(build.__name__, **scores), flush=True)
 
 
 if __name__ == "__main__":

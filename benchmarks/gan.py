@@ -16,11 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import gan_mnist  # first: it starts TensorFlow without its log lines
+import gan_mnist  # first: it silences TensorFlow's start-up log
+from common.training.input_pipeline import endless
 
 import numpy as np
 import peers
-import tensorflow as tf
 from peers import BATCH_SIZE, RATE
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -54,8 +54,7 @@ def ours(x_train):
     """Return a function that takes `steps` steps by `fit`, and one that returns D's weights."""
     gan = gan_mnist.GAN(gan_mnist.build_generator(), gan_mnist.build_discriminator())
     gan.compile(keras.optimizers.Adam(RATE, 0.5), keras.optimizers.Adam(RATE, 0.5), steps_per_execution=20)
-    indices = tf.data.Dataset.range(len(x_train)).shuffle(len(x_train)).repeat().batch(BATCH_SIZE)
-    dataset = indices.map(lambda chosen: tf.gather(x_train, chosen)).prefetch(2)
+    dataset = endless(x_train, BATCH_SIZE)
 
     def train(steps):
         gan.fit(dataset, steps_per_epoch=steps, shuffle=False, verbose=0)
@@ -91,7 +90,7 @@ def main():
     for name, rate in rates.items():
         ratios = sorted(mine / other for mine, other in zip(rates["ours"], rate, strict=True))
         print(f"{name:8} {statistics.median(rate):7.1f} steps per second; ours {statistics.median(ratios):.1f} times "
-              f"as many ({ratios[0]:.1f} to {ratios[-1]:.1f})")  # fmt: skip
+              f"as many ({ratios[0]:.1f} to {ratios[-1]:.1f})")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Run: python benchmarks/kills.py [KILLS]      of each script; 12 take about half an hour on 2 cores
 
-Each file that is left under its own name must be whole. A run that does not say "finished" must go on with --resume to
-its end, or be called lost in one line.
+Each file that is left under its own name must be complete. A run that does not say "finished" must go on with --resume
+to its end, or say in one line that it kept no checkpoint.
 """
 
 import collections
@@ -38,7 +38,7 @@ def start(script, *argv):
 
 
 def check(path):
-    """Raise an error where the file is not whole."""
+    """Raise an error where the file is not complete."""
     if path.suffix == ".json":
         json.loads(path.read_text())
     elif path.suffix == ".keras":
@@ -74,7 +74,7 @@ def kill(script, argv, folder, number, seconds):
     again = start(script, "--resume", folder)
     printed = again.communicate()[0]
     if again.returncode == 2:
-        assert printed.startswith("error: ") and "is lost; start it anew" in printed, printed
+        assert printed.startswith("error: ") and "start it anew" in printed, printed
         return f"{status}, lost before its first epoch"
     assert again.returncode == 0, printed
     assert json.loads((folder / "result.json").read_text())["status"] == "finished"

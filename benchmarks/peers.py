@@ -59,11 +59,11 @@ def torch_classifier(network, digits, epochs, seed, compiled=False):
     torch.manual_seed(seed)
     if network == "mlp":
         model = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Dropout(0.45), nn.Linear(256, 256), nn.ReLU(),
-                              nn.Dropout(0.45), nn.Linear(256, 10))  # fmt: skip
+                              nn.Dropout(0.45), nn.Linear(256, 10))
     elif network == "cnn":
         model = nn.Sequential(nn.Conv2d(1, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(64, 64, 3), nn.ReLU(),
                               nn.MaxPool2d(2), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2),
-                              nn.Linear(576, 10))  # fmt: skip
+                              nn.Linear(576, 10))
     else:
         model = Recurrent({"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[network])
     adam = network in ("mlp", "cnn")
@@ -186,7 +186,7 @@ def jax_gan(x_train):
     from flax import linen as nn
 
     generator = nn.Sequential([nn.Dense(128), functools.partial(nn.leaky_relu, negative_slope=LEAK), nn.Dense(784),
-                               jnp.tanh])  # fmt: skip
+                               jnp.tanh])
     discriminator = nn.Sequential([nn.Dense(128), functools.partial(nn.leaky_relu, negative_slope=LEAK), nn.Dense(1)])
     optimizer, key = optax.adam(RATE, 0.5), jax.random.key(0)
     weights = {"g": generator.init(key, jnp.zeros((1, LATENT_DIM))), "d": discriminator.init(key, jnp.zeros((1, 784)))}

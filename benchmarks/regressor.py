@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import lstm_regressor  # first: it starts TensorFlow without its log lines
+import lstm_regressor  # first: it silences TensorFlow's start-up log
 
 import numpy as np
 import peers
@@ -66,13 +66,13 @@ def main():
             costs = train(x)
             seconds[name].append(time.perf_counter() - started)
             print(f"{name:14} round {seed}: {seconds[name][-1]:6.2f} s, worst cost of the last 100 batches "
-                  f"{max(costs[-100:]):.4f}", flush=True)  # fmt: skip
+                  f"{max(costs[-100:]):.4f}", flush=True)
             keras.backend.clear_session()
     print(f"\nmedians of {rounds}, {steps} batches:")
     for name, taken in seconds.items():
         ratios = sorted(other / mine for mine, other in zip(seconds["ours"], taken, strict=True))
         print(f"{name:14} {statistics.median(taken):6.2f} s, {statistics.median(ratios):.2f} times ours "
-              f"({ratios[0]:.2f} to {ratios[-1]:.2f})")  # fmt: skip
+              f"({ratios[0]:.2f} to {ratios[-1]:.2f})")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 SIZES = (15_000, 30_000, 60_000, 120_000, 240_000)
 SPLITS = {  # 60,000 images: among replicas in one process, or among processes of one replica each
     "1 replica": ("cpu", 1), "2 replicas": ("cpu:2", 1), "4 replicas": ("cpu:4", 1), "2 processes": ("cpu", 2),
-}  # fmt: skip
+}
 EPOCHS = 3
 IMAGE = 784 * (1 + 4) / 1e6  # megabytes of an image as it is loaded, uint8, and as the network reads it, float32
 
@@ -48,7 +48,7 @@ def train(data, device, processes):
             cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
             environment = os.environ | ({"TF_CONFIG": json.dumps(cluster)} if processes > 1 else {})
             started.append(subprocess.Popen([sys.executable, *command.split()], cwd=PROJECT, env=environment,
-                                            stdout=subprocess.DEVNULL))  # fmt: skip
+                                            stdout=subprocess.DEVNULL))
         megabytes = [speed.peak_memory(process) for process in started]
         if any(process.returncode for process in started):
             raise SystemExit(f"mlp_mnist.py --data {data} --device {device} failed")
@@ -93,7 +93,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round with a tenth of the images")
     parser.add_argument("--rounds", type=cli.number(int, at_least=1), default=3,
-                        help="runs of which each number is the median (default 3)")  # fmt: skip
+                        help="runs of which each number is the median (default 3)")
     parser.add_argument("--data", help="as in the scripts")
     args = parser.parse_args()
     rounds, part = (1, 10) if args.quick else (args.rounds, 1)
@@ -103,7 +103,7 @@ def main():
         for size, path in files.items():
             chosen = np.arange(size) % len(digits.x_train)
             np.savez(path, x_train=digits.x_train[chosen], y_train=digits.y_train[chosen],
-                     x_test=digits.x_test, y_test=digits.y_test)  # fmt: skip
+                     x_test=digits.x_test, y_test=digits.y_test)
         by_size = measure(rounds, {size: (path, "cpu", 1) for size, path in files.items()})
         by_split = measure(rounds, {name: (files[60_000 // part], *how) for name, how in SPLITS.items()})
 
@@ -111,10 +111,10 @@ def main():
     growth = (by_size[largest][1] - by_size[smallest][1]) / (largest - smallest)
     print(f"\nfrom {smallest:,} to {largest:,} images: {by_size[largest][0] / by_size[smallest][0]:.1f} times the "
           f"seconds for {largest / smallest:.0f} times the images, {growth / IMAGE:.2f} bytes of memory "
-          "for each byte of images")  # fmt: skip
+          "for each byte of images")
     for name, (seconds, megabytes) in by_split.items():
         print(f"{name}: {seconds:.2f} s per epoch, {seconds / by_split['1 replica'][0]:.2f} times those of one; "
-              f"{megabytes:.0f} MB a process")  # fmt: skip
+              f"{megabytes:.0f} MB a process")
     if not args.quick:
         draw(PROJECT / "benchmarks" / "scaling.png", by_size, by_split, f"mlp_mnist.py on {digits.name}")
         print("benchmarks/scaling.png")

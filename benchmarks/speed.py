@@ -37,7 +37,7 @@ import peers
 
 PROJECT = Path(__file__).resolve().parent.parent
 LESSONS = {"mlp": "mlp_mnist", "cnn": "cnn_mnist", "rnn": "rnn_mnist", "lstm": "rnn_mnist --cell lstm",
-           "gru": "rnn_mnist --cell gru"}  # fmt: skip
+           "gru": "rnn_mnist --cell gru"}
 WHOLE = {"mlp": 20, "cnn": 10, "rnn": 20, "lstm": 20, "gru": 20}  # epochs of the listing, its peers and the lesson
 TIMED = {"mlp": 3}  # epochs that are timed, of others one
 FAST = {"mlp": ("mlp",), "cnn": ("cnn", "cnn-best"), "rnn": ("rnn",), "lstm": ("lstm",), "gru": ("gru",)}
@@ -46,7 +46,7 @@ PRODUCTS = {  # multiplications of one image's forward pass: what reads the imag
     "mlp": (784 * 256, 256 * 256 + 256 * 10),
     "cnn": (26 * 26 * 9 * 64, 11 * 11 * 9 * 64 * 64 + 3 * 3 * 9 * 64 * 64 + 576 * 10),
     "rnn": (IMAGE, STATE + ANSWER), "lstm": (4 * IMAGE, 4 * STATE + ANSWER), "gru": (3 * IMAGE, 3 * STATE + ANSWER),
-}  # fmt: skip
+}
 
 
 def listing(network, digits, epochs, seed):
@@ -78,7 +78,7 @@ def listing(network, digits, epochs, seed):
             model.add(layer)
     elif network == "cnn":
         for layer in (Conv2D(64, 3, activation="relu"), MaxPooling2D(2), Conv2D(64, 3, activation="relu"),
-                      MaxPooling2D(2), Conv2D(64, 3, activation="relu"), Flatten(), Dropout(0.2)):  # fmt: skip
+                      MaxPooling2D(2), Conv2D(64, 3, activation="relu"), Flatten(), Dropout(0.2)):
             model.add(layer)
     else:
         model.add({"rnn": SimpleRNN, "lstm": LSTM, "gru": GRU}[network](256, dropout=0.2))
@@ -145,7 +145,7 @@ def contend(network, contender, data, seed, epochs):
 def measure(network, contender, data, seed, epochs):
     """Run one contender as a process of its own; return its facts, with its peak memory in MB."""
     command = [sys.executable, __file__, "--contend", network, contender, "--epochs", str(epochs), "--data", data,
-               "--seed", str(seed)]  # fmt: skip
+               "--seed", str(seed)]
     with tempfile.TemporaryFile("w+") as printed:
         process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
         megabytes = peak_memory(process)
@@ -235,7 +235,7 @@ def main():
         rate = max(rate, product_rate())
         about = (f"`{' '.join(['python benchmarks/speed.py', *sys.argv[1:]])}`, {time.strftime('%Y-%m-%d')}: "
                  f"{os.cpu_count()} cores, {processor()}, {rate / 1e9:.0f} GFLOP/s in a float32 matrix product; Python "
-                 f"{platform.python_version()}, {versions}. Medians of {rounds} rounds.")  # fmt: skip
+                 f"{platform.python_version()}, {versions}. Medians of {rounds} rounds.")
         part = section(network, measured, images, rate, about)
         print(f"\n{part}", flush=True)
         if not args.quick and not args.whole:

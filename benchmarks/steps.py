@@ -19,8 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import fast_mnist  # first: it starts TensorFlow without its log lines
-from common import device
+import fast_mnist  # first, to silence TensorFlow's log
 
 import numpy as np
 import speed
@@ -35,7 +34,7 @@ CALLS = {"While", "If", "StatefulPartitionedCall", "PartitionedCall", "Stateless
 def compiled(network, fast):
     """Return the network compiled as in its lesson or in fast_mnist.py, with its batch size and precision."""
     settings = fast_mnist.NETWORKS[network]
-    policy = device.policy(settings.precision) if fast else "float32"
+    policy = fast_mnist.policy(settings.precision) if fast else "float32"
     keras.config.set_dtype_policy(policy)
     model = settings.build_model(dropout=settings.dropout) if fast else settings.build_model()
     model.layers[-1].dtype_policy = "float32"
@@ -103,7 +102,7 @@ def main():
     networks, steps = (("mlp",), 20) if quick else (speed.LESSONS, 60)
     rate = speed.product_rate()
     print(f"{rate / 1e9:.0f} GFLOP/s in a float32 matrix product, {speed.product_rate('bfloat16') / 1e9:.0f} in "
-          "bfloat16; milliseconds\n")  # fmt: skip
+          "bfloat16; milliseconds\n")
     heads = ("network", "batch size", "precision", "a step", "share", *KINDS)
     print(f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", sep="\n")
     for network in networks:
@@ -115,7 +114,7 @@ def main():
             for index, operations in enumerate((forward, backward)):
                 cells[index] += f" ({operations / kinds[KINDS[index]] / 1e6:.0f} GFLOP/s)"
             print(f"| {'fast ' if fast else ''}{network} | {batch_size} | {precision} | {step:.2f} | "
-                  f"{(forward + backward) / step * 1000 / rate:.0%} | {' | '.join(cells)} |", flush=True)  # fmt: skip
+                  f"{(forward + backward) / step * 1000 / rate:.0%} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

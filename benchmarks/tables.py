@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from common import device, mnist, tfdata  # noqa: F401  first: device starts TensorFlow without its log lines
+from common import device, mnist  # noqa: F401  first, to silence TensorFlow's log
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -73,7 +73,7 @@ def build(table, sizes, regulariser, activation):
     drop = float(amount) if kind == "dropout" else 0.0
     if table == "3.1":
         hidden = [layer for units in sizes for layer in (
-            layers.Dense(units, activation=activation, kernel_regularizer=l2), layers.Dropout(drop))]  # fmt: skip
+            layers.Dense(units, activation=activation, kernel_regularizer=l2), layers.Dropout(drop))]
         return keras.Sequential([keras.Input((784,)), *hidden, layers.Dense(10, activation="softmax")])
     if table == "3.2":
         first, second, third = sizes
@@ -83,11 +83,11 @@ def build(table, sizes, regulariser, activation):
             layers.Conv2D(second, 3, activation=activation), layers.MaxPooling2D(2),
             layers.Conv2D(third, 3, activation=activation),
             layers.Flatten(), layers.Dropout(drop), layers.Dense(10, activation="softmax"),
-        ])  # fmt: skip
+        ])
     return keras.Sequential([
         keras.Input((28, 28)), layers.SimpleRNN(sizes[0], activation=activation, dropout=drop),
         layers.Dense(10, activation="softmax"),
-    ])  # fmt: skip
+    ])
 
 
 def train(table, row, seed, digits, printed=None):
@@ -108,7 +108,7 @@ def train(table, row, seed, digits, printed=None):
         model.fit(x_train, digits.y_train, initial_epoch=epochs, epochs=more, batch_size=BATCH_SIZE, verbose=0)
         epochs, reached = more, accuracy(x_train, digits.y_train)
     return dict(zip(FIELDS, (table, row, seed, epochs, reached, accuracy(x_test, digits.y_test),
-                             round(time.process_time() - started)), strict=True))  # fmt: skip
+                             round(time.process_time() - started)), strict=True))
 
 
 def measured():
@@ -139,7 +139,7 @@ def to_do(tables):
         if not measured().get((table, row)):
             yield table, row, 0, None
     best = [max((row for row in every if row[0] == table), key=lambda row: measured()[row][0]["test"])
-            for table in tables]  # fmt: skip
+            for table in tables]
     for table, row in every:
         short = measured()[table, row]
         if short[0]["seconds"] < QUICK or (table, row) in best:
@@ -163,12 +163,12 @@ def report(tables):
             lines = measured().get((table, row), [])
             short = np.array([(line["train"], line["test"]) for line in lines if line["epochs"] == EPOCHS])
             long = "".join(f"{line['epochs']:.0f}: {line['train']} / {line['test']}" for line in lines
-                           if line["epochs"] > EPOCHS)  # fmt: skip
+                           if line["epochs"] > EPOCHS)
             mean = " / ".join(f"{value:.2f}" for value in short.mean(axis=0)) if len(short) else "not yet"
             if len(short) > 1:
                 mean += f" ({len(short)} seeds, test +- {short[:, 1].std(ddof=1):.2f})"
             print(f"| {'-'.join(map(str, sizes))} | {regulariser} | {optimizer} | {activation} | "
-                  f"{printed[0]} / {printed[1]} | {mean} | {long} |")  # fmt: skip
+                  f"{printed[0]} / {printed[1]} | {mean} | {long} |")
             if len(short):
                 axes.plot(printed[1], short[:, 1].mean(), "o", color=COLOURS[optimizer])
             for line in lines:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import text_classifier  # first: it starts TensorFlow without its log lines
-from common import results, text, words
+import text_classifier  # first: it silences TensorFlow's log
+from common import runs
+from common.text import dataset, word_vectors
 
 import numpy as np
 
@@ -26,8 +27,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind (default 3)")
     seeds = range(parser.parse_args().seeds)
-    own = len(text.load("reviews").train)
-    learn, learned, source = words.learn, {}, "both"
+    own = len(dataset.load("reviews").train)
+    learn, learned, source = word_vectors.learn, {}, "both"
 
     def learn_once(sentences, rows, dimension, seed):
         if (source, seed) not in learned:
@@ -35,13 +36,13 @@ def main():
             learned[source, seed] = learn(parts[source], rows, dimension, seed)
         return learned[source, seed]
 
-    words.learn = learn_once
+    word_vectors.learn = learn_once
     rows = [(labels, kind, "both") for labels in LABELS for kind in ("frozen", "trained", "random")]
     rows += [(500, "frozen", "docstrings"), (500, "frozen", "sentences")]
     table = {}
     for seed in seeds:
         for labels, kind, source in rows:
-            folder = results.RUNS_DIR / "benchmark_text" / f"{labels}_{kind}_{source}_{seed}"
+            folder = runs.RUNS_DIR / "benchmark_text" / f"{labels}_{kind}_{source}_{seed}"
             argv = ["--data", "reviews", "--labels", labels, "--vectors", kind, "--seed", seed, "--out", folder]
             written = folder / "result.json"
             facts = json.loads(written.read_text()) if written.exists() else {}

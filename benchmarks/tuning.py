@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import rnn_mnist  # first: it starts TensorFlow without its log lines
-from common import mnist, results
+import rnn_mnist  # first: it silences TensorFlow's log
+from common import mnist, runs
 
 import numpy as np
 from tensorflow import keras
@@ -50,7 +50,7 @@ def build_model(units=rnn_mnist.UNITS, stacked=False, **changes):
         *([layers.LSTM(units, return_sequences=True, **changes)] if stacked else []),
         layers.LSTM(units, **changes),
         layers.Dense(10, activation="softmax"),
-    ])  # fmt: skip
+    ])
 
 
 def measure(digits, seed, epochs, optimizer="adam", limit=None, **changes):
@@ -63,7 +63,7 @@ def measure(digits, seed, epochs, optimizer="adam", limit=None, **changes):
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     history = model.fit(x, y, epochs=epochs, batch_size=rnn_mnist.BATCH_SIZE, verbose=0,
                         validation_data=(mnist.as_sequences(digits.x_test), digits.y_test),
-                        validation_batch_size=500).history  # fmt: skip
+                        validation_batch_size=500).history
     _, train = model.evaluate(x[:10_000], y[:10_000], batch_size=500, verbose=0)
     return [history["loss"][-1], train, *history["val_accuracy"]]
 
@@ -72,7 +72,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one epoch on 2,000 images, one seed")
     quick = parser.parse_args().quick
-    path = results.RUNS_DIR / ("tuning_quick.csv" if quick else "tuning.csv")
+    path = runs.RUNS_DIR / ("tuning_quick.csv" if quick else "tuning.csv")
     path.parent.mkdir(exist_ok=True)
     if not path.exists():
         path.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")

@@ -23,7 +23,7 @@ def questions(card):
 def blocks(kind):
     """Return the code blocks of a kind, [(script, text), ...]."""
     return [(script, text) for script, chapter in CHAPTERS.items()
-            for text in re.findall(rf"^```{kind}\n(.+?)^```", chapter, re.DOTALL | re.MULTILINE)]  # fmt: skip
+            for text in re.findall(rf"^```{kind}\n(.+?)^```", chapter, re.DOTALL | re.MULTILINE)]
 
 
 def test_every_card_has_its_chapter():
@@ -46,7 +46,7 @@ def test_the_commands_parse(script, text):
     for line in text.splitlines():
         python, path, *argv = shlex.split(line)
         assert python == "python"
-        importlib.import_module(Path(path).stem).parse(argv)
+        importlib.import_module(path.removesuffix(".py").replace("/", ".")).parse(argv)
 
 
 @pytest.mark.parametrize(("script", "text"), blocks("diff"))

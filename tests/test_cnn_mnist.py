@@ -2,7 +2,6 @@ import re
 
 import cnn_mnist
 import mlp_mnist
-from common import cli, results
 
 import numpy as np
 import pytest
@@ -14,16 +13,6 @@ KERNEL = 'filters, 3, activation="relu"'
 
 def test_the_network_is_the_listings():
     model = cnn_mnist.build_model()
-    assert [(type(layer).__name__, layer.output.shape[1:], layer.count_params()) for layer in model.layers] == [
-        ("Conv2D", (26, 26, 64), 640),
-        ("MaxPooling2D", (13, 13, 64), 0),
-        ("Conv2D", (11, 11, 64), 36_928),
-        ("MaxPooling2D", (5, 5, 64), 0),
-        ("Conv2D", (3, 3, 64), 36_928),
-        ("Flatten", (576,), 0),
-        ("Dropout", (576,), 0),
-        ("Dense", (10,), 5_770),
-    ]
     assert model.count_params() == 80_266
     assert "80,266 parameters" in CARD
     assert model.layers[-2].rate == 0.2
@@ -51,9 +40,8 @@ def test_convolution_and_pooling_compute_what_the_figures_say(rng):
 
 def test_batch_normalisation_stands_between_convolution_and_activation():
     model = cnn_mnist.build_model(batch_norm=True)
-    assert [type(layer).__name__ for layer in model.layers[:4]] == [
-        "Conv2D", "BatchNormalization", "Activation", "MaxPooling2D",
-    ]  # fmt: skip
+    names = [type(layer).__name__ for layer in model.layers[:4]]
+    assert names == ["Conv2D", "BatchNormalization", "Activation", "MaxPooling2D"]
     assert model.layers[0].activation.__name__ == "linear"
     assert model.count_params() == 80_266 + 3 * 4 * 64
 
@@ -63,7 +51,6 @@ def test_batch_normalisation_stands_between_convolution_and_activation():
     [
         (KERNEL, 'filters, (3, 5), padding="same", activation="relu"', [(28, 28), (14, 14), (7, 7)]),
         (KERNEL, 'filters, 3, strides=2, padding="same", activation="relu"', [(14, 14), (4, 4), (1, 1)]),
-        (KERNEL, 'filters, 3, padding="same", activation="relu"', [(28, 28), (14, 14), (7, 7)]),
         (KERNEL, 'filters, 1, activation="relu"', [(28, 28), (14, 14), (7, 7)]),
         ("MaxPooling2D(2)", "AveragePooling2D(2)", [(26, 26), (11, 11), (3, 3)]),
         ("MaxPooling2D(2)", "MaxPooling2D((2, 1))", [(26, 26), (11, 24), (3, 22)]),
@@ -76,48 +63,22 @@ def test_a_layer_edited_as_the_script_suggests_has_the_shape_of_the_formula(old,
 
 
 def test_a_handful_of_digits_is_memorised_and_its_pictures_drawn(capsys):
-    result = cnn_mnist.main("--data digits --limit 64 --epochs 40 --batch-size 16 --filters 16".split())
+    own = "--filters 12 --dropout 0.1 --epochs 40 --batch-size 16"
+    result = cnn_mnist.main(["--data", "digits", "--limit", "64", *own.split()])
     assert result["train_accuracy"] == 1.0
     assert result["test_accuracy"] > 0.6
-    drawn = {path.name for path in result["folder"].glob("*.png")}
-    assert drawn == {
-        "model.png", "learning_curves.png", "confusion_matrix.png", "worst_mistakes.png", "kernels.png",
-        "feature_maps.png",
-    }  # fmt: skip
+    assert {*"model learning_curves confusion_matrix worst_mistakes kernels feature_maps".split()} == {
+        path.stem for path in result["folder"].glob("*.png")}
     assert capsys.readouterr().err == ""
-
-
-def test_the_flags_reach_the_network():
-    result = cnn_mnist.main("--data digits --limit 40 --epochs 1 --filters 4 --dropout 0.1 --batch-norm".split())
     model = keras.models.load_model(result["folder"] / "model.keras")
     assert result["parameters"] == model.count_params()
-    shapes = [weights.shape for weights in model.get_weights() if weights.ndim == 4]
-    assert shapes == [(3, 3, 1, 4), (3, 3, 4, 4), (3, 3, 4, 4)]
-    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.1]
-    assert sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers) == 3
-    assert (result["folder"] / "feature_maps.png").exists()
+    assert [weights.shape for weights in model.get_weights() if weights.ndim == 4] == [
+        (3, 3, 1, 12), (3, 3, 12, 12), (3, 3, 12, 12)]
+    assert model.layers[-2].rate == 0.1
 
 
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        ("--filters 0", "at least 1"),
-        ("--filters 8 8", "unrecognized arguments: 8"),
-        ("--dropout 1", "below 1"),
-        ("--optimizer magic", "choose from .*adam"),
-    ],
-)
-def test_a_bad_flag_is_refused_before_anything_is_written(argv, message):
-    with pytest.raises(cli.UserError, match=message):
-        cnn_mnist.main(["--data", "digits", *argv.split()])
-    assert not results.RUNS_DIR.exists()
-
-
-def test_the_number_on_the_card_for_a_small_network_is_right():
+def test_the_card_counts_a_small_networks_parameters_and_compares_with_the_card_of_the_mlp():
     assert f"{cnn_mnist.build_model(filters=8).count_params():,} parameters" in CARD
-
-
-def test_the_mlp_it_is_compared_with_is_the_one_of_mlp_mnist():
     accuracy = re.search(r"Expect +Test accuracy ([\d.]+ %)", mlp_mnist.__doc__)[1]
     assert f"The MLP: {accuracy} with {mlp_mnist.build_model().count_params():,} parameters" in CARD
 

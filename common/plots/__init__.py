@@ -1,1 +1,1 @@
-"""Arrays in, picture file out: what every lesson draws (common.py, diagram.py), and one file for each lesson."""
+"""Arrays in, picture file out: base.py for all, classifier.py, model_diagram.py, and one file for each lesson."""
