@@ -201,6 +201,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(script):
     assert outcome("2")[0] != first[0]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 def test_the_code_in_the_readme_runs_as_printed(tmp_path, monkeypatch, rng, capsys):
     monkeypatch.chdir(tmp_path)

@@ -62,6 +62,7 @@ def test_a_layer_edited_as_the_script_suggests_has_the_shape_of_the_formula(old,
     assert [layer.output.shape[1:3] for layer in convolutions] == shapes
 
 
+@pytest.mark.slow
 def test_a_handful_of_digits_is_memorised_and_its_pictures_drawn(capsys):
     own = "--filters 12 --dropout 0.1 --epochs 40 --batch-size 16"
     result = cnn_mnist.main(["--data", "digits", "--limit", "64", *own.split()])

@@ -54,6 +54,7 @@ def test_keras_prints_the_documents_table_of_listing_53():
     np.testing.assert_allclose((X[:, 0] @ W)[:, :4], np.arctanh(OUTPUTS_53[:, 0, :4]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_keras_prints_the_documents_table_of_listing_54(rng):
     weights = weights_of_listing_54(rng)
     outputs, h, c = table(layers.LSTM, weights)

@@ -57,6 +57,7 @@ def test_parameters_mask_and_frozen_matrix(cell, rng):
     np.testing.assert_array_equal(model.layers[0].get_weights()[0], vectors)
 
 
+@pytest.mark.slow
 def test_only_the_order_of_words_tells_and_the_bag_of_words_is_lost(tmp_path):
     """Each bag of words comes twice, once with either label."""
     rows = []

@@ -67,6 +67,7 @@ def test_gradients_reach_the_encoder_through_the_code(images):
         assert np.abs(gradient).max() > 0
 
 
+@pytest.mark.slow
 def test_the_importance_weighted_bound_is_exact_for_an_empty_code_and_tighter_for_another(images):
     vae = small_vae()
     vae.encoder.layers[-2].set_weights([np.zeros_like(array) for array in vae.encoder.layers[-2].get_weights()])
